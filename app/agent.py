@@ -1,0 +1,170 @@
+"""The declaration of an agent: what it consumes, how it turns events into features, which model scores them.
+
+It knows nothing of Faust: `app/modes` runs it in streaming, request-reply and batch, through the one `score`.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import ConfigurationError
+from app.events import OPENING, Event
+from app.predictions import Detail, Stage
+from app.registry import Artifact, lightgbm_model
+
+Values = NDArray[np.float64]
+Features = Any
+"""(n, d): a dense float64 array, or a scipy CSR matrix. Row i depends on event i (and the state before it) alone."""
+
+
+class Model(Protocol):
+    """Something trained. Same row, same bits, whatever else is in the batch."""
+
+    def predict(self, features: Features) -> Values:
+        """One value per row: (n, d) -> (n,)."""
+        ...
+
+
+class State(Protocol):
+    """What a stateful agent remembers of one partition: a fold over its events, in order."""
+
+    def dump(self) -> bytes:
+        """A snapshot; `restore(dump())` behaves the same, bit for bit."""
+        ...
+
+    @classmethod
+    def restore(cls, snapshot: bytes) -> Self: ...
+
+
+class Shared(Protocol):
+    """What a stateful agent shares between all its workers: it keeps itself, in the database."""
+
+    def __init__(self, database_url: str) -> None: ...
+
+
+@dataclass
+class Scores:
+    """What one call of `score` says of n events.
+
+    Attributes:
+        values: (n,) float64, in the agent's unit; NaN where there is none.
+        details: n JSON-encodable extras, or empty when the agent gives none.
+        problems: row -> why it has no value. A row that is merely followed is in neither.
+    """
+
+    values: Values
+    details: Sequence[Detail | None] = ()
+    problems: dict[int, str] = field(default_factory=dict)
+
+
+def _all_nan(features: Features) -> NDArray[np.bool_]:
+    if isinstance(features, np.ndarray):
+        return np.asarray(np.isnan(features).all(axis=1), dtype=np.bool_)
+    return np.zeros(features.shape[0], dtype=np.bool_)
+
+
+@dataclass(frozen=True, eq=False)
+class Agent:
+    """A declaration; see `agent` for the parameters."""
+
+    name: str
+    consumes: tuple[type[Event], ...]
+    unit: str
+    features: Callable[..., Features]
+    follows: tuple[type[Event], ...] = ()
+    low: float = -np.inf
+    high: float = np.inf
+    load: Callable[[Artifact], Model] = lightgbm_model
+    detail: Callable[[Any, Sequence[Any], Features, Values], Sequence[Detail | None]] | None = None
+    state: type[State] | None = None
+    shared: type[Shared] | None = None
+    unscorable: str = "its features are all missing"
+    max_batch: int = 4096
+    within: timedelta = timedelta(0)
+
+    def scores(self, event: Event) -> bool:
+        """Whether this event gets a prediction (the others of the topic are followed or passed over)."""
+        return isinstance(event, self.consumes)
+
+    def sees(self, event: Event) -> bool:
+        """Whether this event reaches `features` at all."""
+        return isinstance(event, self.consumes + self.follows)
+
+    def stage(self, event: Event) -> Stage:
+        return "initial" if isinstance(event, OPENING) else "correction"
+
+    def extract(self, events: Sequence[Event], state: object = None) -> Features:
+        """The features of a batch; folds the batch into the state of a stateful agent, so call it once per event."""
+        return self.features(events) if state is None else self.features(events, state)
+
+    def evaluate(self, model: Model, events: Sequence[Event], features: Features) -> Scores:
+        """The model's word on features already extracted; may be called again on a part of the rows."""
+        values = np.asarray(model.predict(features), dtype=np.float64)
+        if values.shape != (len(events),):
+            raise ValueError(f"{self.name}: the model answered {values.shape} for {len(events)} rows")
+        missing = _all_nan(features)
+        values = np.where(missing, np.nan, values)
+        scores = Scores(values, self.detail(model, events, features, values) if self.detail else ())
+        usable = np.isfinite(values) & (values >= self.low) & (values <= self.high)
+        for row in np.flatnonzero(~usable).tolist():
+            if self.scores(events[row]):
+                scores.problems[row] = self._problem(bool(missing[row]), float(values[row]))
+            values[row] = np.nan
+        return scores
+
+    def score(self, model: Model, events: Sequence[Event], state: object = None) -> Scores:
+        """Features, then the model: the same function live, on request and in batch, with the same bits."""
+        return self.evaluate(model, events, self.extract(events, state))
+
+    def _problem(self, missing: bool, value: float) -> str:
+        if missing:
+            return self.unscorable
+        if np.isnan(value):
+            return "the model answered NaN"
+        return f"the model answered {value:g} {self.unit}, outside {self.low:g} to {self.high:g}"
+
+
+def agent(
+    name: str, *, consumes: tuple[type[Event], ...], unit: str, **options: Any
+) -> Callable[[Callable[..., Features]], Agent]:
+    """Declare an agent by decorating its features function.
+
+    Args:
+        name: the model's bare name; the module, the consumer group and the artifact bear it too.
+        consumes: the events that get a prediction each.
+        unit: of the value: "min", "usd", "probability", "similarity".
+        options: `follows`: events that only move the state; `low`, `high`: a value outside is a failed row; `load`:
+            artifact -> model (LightGBM text by default); `detail`: extras of each prediction; `state`: the fold over
+            a partition, passed to the function as its second argument; `shared`: likewise, kept in the database;
+            `unscorable`: why a row can be all NaN; `max_batch`; `within`: how long to wait for a fuller batch.
+
+    The function takes n events and returns (n, d) features; a row it cannot compute is NaN throughout.
+    """
+
+    def declare(features: Callable[..., Features]) -> Agent:
+        return Agent(name=name, consumes=consumes, unit=unit, features=features, **options)
+
+    return declare
+
+
+def find(name: str) -> Agent:
+    """The agent `name` of module `agents.<name>`. Raises `ConfigurationError` that lists the agents there are."""
+    try:
+        found = getattr(importlib.import_module(f"agents.{name}"), name)
+    except (ModuleNotFoundError, AttributeError):
+        found = None
+    if not isinstance(found, Agent):
+        raise ConfigurationError(f"no agent {name!r}; there are: {', '.join(names())}")
+    return found
+
+
+def names() -> list[str]:
+    """Every agent there is, by name, without loading any: the modules of `agents` that do not begin with `_`."""
+    package = importlib.import_module("agents")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))

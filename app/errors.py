@@ -1,0 +1,66 @@
+"""The one error tree. Attributes carry the facts, the message says what to do; the gateway maps these to HTTP."""
+
+
+class MillraceError(Exception):
+    """Base of everything Millrace raises on purpose."""
+
+
+class ConfigurationError(MillraceError):
+    """A setting that cannot be honoured: raised at start, never ignored."""
+
+
+class TopicMismatch(ConfigurationError):
+    """A topic exists in a shape the topics table does not allow."""
+
+    def __init__(self, topic: str, problem: str, remedy: str) -> None:
+        self.topic, self.problem, self.remedy = topic, problem, remedy
+        super().__init__(f"topic {topic!r}: {problem}; {remedy}")
+
+
+class InvalidMessage(MillraceError):
+    """A message that does not match its definition.
+
+    Attributes:
+        field: JSON path of the offending field (`pickup.lat`), empty for the whole message.
+        problem: what is wrong with it, in a sentence without the value.
+    """
+
+    def __init__(self, problem: str, field: str = "") -> None:
+        self.problem, self.field = problem, field
+        super().__init__(f"{field}: {problem}" if field else problem)
+
+
+class UnknownMessage(InvalidMessage):
+    """A message whose type or version nobody here defines."""
+
+
+class ScoringFailed(MillraceError):
+    """A model gave no usable value for one row (it raised, hung, or returned NaN or a value out of bounds)."""
+
+    def __init__(self, agent: str, problem: str) -> None:
+        self.agent, self.problem = agent, problem
+        super().__init__(f"{agent}: {problem}")
+
+
+class ArtifactError(MillraceError):
+    """A model artifact that is missing, altered, or not the one the registry recorded."""
+
+
+class ServiceUnavailable(MillraceError):
+    """A part we depend on does not answer; trying again later may help.
+
+    Attributes:
+        part: "kafka", "redis" or "database".
+        retry_after_s: a sensible wait before the next try, seconds.
+    """
+
+    def __init__(self, part: str, problem: str, retry_after_s: float = 1.0) -> None:
+        self.part, self.problem, self.retry_after_s = part, problem, retry_after_s
+        super().__init__(f"{part}: {problem}")
+
+
+class DeliveryFailed(ServiceUnavailable):
+    """Kafka did not acknowledge a record in time: its fate is unknown, so send it again with the same event id."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__("kafka", problem)

@@ -1,0 +1,141 @@
+"""Events: past-tense facts that enter through the gateway and live on the topics `rides` and `uploads`.
+
+Each message is frozen, and its version is part of its type tag: a change that is not a new field with a default
+is a new tag. The tag is also the CloudEvents `ce_type`, so one string names a message everywhere.
+"""
+
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta, Struct
+
+# Printable, URL- and log-safe, bounded: an id is used as a Kafka key, a Redis key and a path segment.
+Id = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*\Z")]
+Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339, with an offset")]
+Latitude = Annotated[float, Meta(ge=-90, le=90, description="degrees, WGS 84")]
+Longitude = Annotated[float, Meta(ge=-180, le=180, description="degrees, WGS 84")]
+Zone = Annotated[int, Meta(ge=1, le=265, description="NYC TLC taxi zone")]
+Kilometres = Annotated[float, Meta(ge=0, le=2000)]
+Minutes = Annotated[float, Meta(ge=0, le=1440)]
+Dollars = Annotated[float, Meta(ge=0, le=10_000)]
+
+Kind = Literal["ride", "upload", "transaction"]
+
+
+class Place(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Where a ride begins or ends: a taxi zone, or a point; never both, never neither."""
+
+    zone: Zone | None = None
+    lat: Latitude | None = None
+    lon: Longitude | None = None
+
+    def __post_init__(self) -> None:
+        point = (self.lat is not None, self.lon is not None)
+        if self.zone is not None and any(point):
+            raise ValueError("give a zone or a point (lat and lon), not both")
+        if self.zone is None and not all(point):
+            raise ValueError("give a zone, or both lat and lon")
+
+
+class Event(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="type"):
+    """What every event carries.
+
+    Attributes:
+        event_id: unique per event; a resend carries the same one.
+        user_id: who it concerns; the Kafka key, so a user's events keep their order.
+        at: event time: when it happened, not when it was received.
+    """
+
+    kind: ClassVar[Kind]
+
+    event_id: Id
+    user_id: Id
+    at: Instant
+
+
+class RideEvent(Event, frozen=True, gc=False, kw_only=True):
+    kind: ClassVar[Kind] = "ride"
+
+    ride_id: Id
+
+    @property
+    def subject_id(self) -> str:
+        return self.ride_id
+
+
+class RideRequested(RideEvent, frozen=True, gc=False, kw_only=True, tag="millrace.ride.requested.v1"):
+    """Somebody asked for a ride; opens the subject, and every ride agent answers it.
+
+    Attributes:
+        pickup_at: when the ride is to start (event time `at` when it is for now).
+    """
+
+    pickup: Place
+    dropoff: Place
+    pickup_at: Instant | None = None
+    passengers: Annotated[int, Meta(ge=1, le=9)] = 1
+    payment: Literal["card", "cash"] = "card"
+    channel: Literal["app", "web", "phone", "street"] = "app"
+    service: Literal["point_to_point", "hourly", "intercity"] = "point_to_point"
+
+
+class RideStarted(RideEvent, frozen=True, gc=False, kw_only=True, tag="millrace.ride.started.v1"):
+    """The passenger is in the car."""
+
+
+class RidePositioned(RideEvent, frozen=True, gc=False, kw_only=True, tag="millrace.ride.positioned.v1"):
+    """The car reported where it is.
+
+    Attributes:
+        travelled_km: driven since the start, by the meter; the agent sums the points where it is absent.
+    """
+
+    lat: Latitude
+    lon: Longitude
+    travelled_km: Kilometres | None = None
+
+
+class RideCompleted(RideEvent, frozen=True, gc=False, kw_only=True, tag="millrace.ride.completed.v1"):
+    """The ride is over: the ground truth of its predictions."""
+
+    duration_min: Minutes
+    fare_usd: Dollars
+    tip_usd: Dollars | None = None
+    distance_km: Kilometres | None = None
+
+
+class RideCancelled(RideEvent, frozen=True, gc=False, kw_only=True, tag="millrace.ride.cancelled.v1"):
+    """The ride will not take place: the other ground truth."""
+
+    by: Literal["rider", "driver", "system"] = "rider"
+    reason: Annotated[str, Meta(max_length=500)] = ""
+
+
+class UploadEvent(Event, frozen=True, gc=False, kw_only=True):
+    kind: ClassVar[Kind] = "upload"
+
+    upload_id: Id
+    title: Annotated[str, Meta(min_length=1, max_length=500)]
+    description: Annotated[str, Meta(max_length=20_000)] = ""
+    tags: Annotated[tuple[Annotated[str, Meta(max_length=200)], ...], Meta(max_length=200)] = ()
+    text: Annotated[str, Meta(max_length=100_000)] = ""
+
+    @property
+    def subject_id(self) -> str:
+        return self.upload_id
+
+
+class ContentUploaded(UploadEvent, frozen=True, gc=False, kw_only=True, tag="millrace.content.uploaded.v1"):
+    """Somebody published something; opens the subject, and every content agent answers it."""
+
+
+class ContentUpdated(UploadEvent, frozen=True, gc=False, kw_only=True, tag="millrace.content.updated.v1"):
+    """The uploader changed it: judged afresh, as a new revision of the same subject."""
+
+
+AnyRide = RideRequested | RideStarted | RidePositioned | RideCompleted | RideCancelled
+AnyUpload = ContentUploaded | ContentUpdated
+AnyEvent = AnyRide | AnyUpload
+
+OPENING: tuple[type[Event], ...] = (RideRequested, ContentUploaded, ContentUpdated)
+"""The events that ask for a decision; the others correct one or tell how it came out."""

@@ -1,0 +1,47 @@
+"""Predictions: what an agent says of one event; they live on the topic `predictions`."""
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+from app.events import Kind
+
+Detail = dict[str, object]
+"""JSON-encodable extras of one prediction: `track` of `eta`, `of` of `duplicate`, probabilities by label."""
+
+Stage = Literal["initial", "correction"]
+
+
+class Prediction(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="millrace.prediction.v1"):
+    """One figure of one model for one event; idempotent by (event_id, model, version).
+
+    Attributes:
+        event_id: the event that was scored.
+        subject_id: the ride or upload it is about.
+        value: in `unit` ("min", "usd", "probability", "similarity").
+        stage: "initial" answers the opening event, "correction" a later one of the same subject.
+        arm: which arm of a rollout made it; "live" where there is no rollout.
+        topic, partition, offset: the scored record.
+        event_at: event time of the scored event.
+        at: wall clock, when the value was ready.
+        latency_ms: from the broker's timestamp of the scored record to `at`.
+    """
+
+    event_id: str
+    subject_id: str
+    user_id: str
+    kind: Kind
+    model: str
+    version: str
+    value: float
+    unit: str
+    topic: str
+    partition: int
+    offset: int
+    event_at: datetime
+    at: datetime
+    latency_ms: float
+    stage: Stage = "initial"
+    arm: str = "live"
+    detail: Detail | None = None

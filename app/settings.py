@@ -1,0 +1,60 @@
+"""Settings: read once at the entry point, frozen, and passed down. What is unset is embedded."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.errors import ConfigurationError
+
+
+class Settings(BaseSettings):
+    """The environment (prefix `MILLRACE_`) or a `.env` file."""
+
+    model_config = SettingsConfigDict(env_prefix="MILLRACE_", env_file=".env", frozen=True, extra="ignore")
+
+    kafka: str | None = Field(None, description="brokers, host:port[,host:port]; unset: embedded Apache Kafka")
+    redis: str | None = Field(None, description="redis:// or unix:// url; unset: embedded")
+    database: str | None = Field(None, description="SQLAlchemy url; unset: SQLite in the data directory")
+    registry: str | None = Field(
+        None, description="model registry directory; unset: the models that ship with Millrace"
+    )
+    host: str = Field("127.0.0.1", description="address the gateway listens on")
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    auth_secret: SecretStr | None = Field(None, description="HS256 key of the access tokens, 32 characters or more")
+
+    data_dir: Path = Field(Path(".millrace"), description="where the embedded parts keep their data")
+    cache_dir: Path | None = Field(None, description="where fetched jars are cached; unset: the user's cache directory")
+    datasets: Path | None = Field(None, description="directory of the training data; needed to train, not to run")
+    partitions: Annotated[int, Field(ge=1, le=1024)] = 4
+    replication: Annotated[int, Field(ge=1, le=5)] = 1
+    log_level: str = "WARNING"
+
+    ride_deadline: timedelta = Field(timedelta(seconds=2), description="a ride is decided this long after its request")
+    upload_deadline: timedelta = Field(timedelta(seconds=5), description="an upload is decided this long after it came")
+    commit_interval: timedelta = Field(
+        timedelta(milliseconds=250),
+        description="how often offsets are committed; bounds the duplicates after a kill",
+    )
+    score_timeout: timedelta = Field(
+        timedelta(seconds=5), description="a model that takes longer for a batch is hanging"
+    )
+    stuck_after: timedelta = Field(
+        timedelta(seconds=60), description="lag with no progress for this long exits the worker"
+    )
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite:///{(self.data_dir / 'millrace.db').resolve()}"
+
+
+def read_settings(**overrides: object) -> Settings:
+    """Read the settings once; a bad one is a `ConfigurationError` that names its variable."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # pydantic validates what the caller overrides
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "MILLRACE_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigurationError(f"{name}: {first['msg']}") from error

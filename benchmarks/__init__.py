@@ -1,0 +1,1 @@
+"""Figures: each benchmark prints a ratio against a baseline measured in the same run."""

@@ -1,0 +1,1 @@
+"""From predictions to decisions: join, policy, push."""

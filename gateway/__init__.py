@@ -1,0 +1,1 @@
+"""The edge: HTTP in, websockets and server-sent events out."""

@@ -1,0 +1,1 @@
+"""The event producer and the websocket client."""

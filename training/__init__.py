@@ -1,0 +1,1 @@
+"""Recipes: data -> the agents' own features -> artifact and report."""
