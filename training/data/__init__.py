@@ -1,0 +1,1 @@
+"""Loaders: the only place that knows what a data set's files look like."""
