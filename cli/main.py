@@ -1,0 +1,43 @@
+"""`millrace`: the command line. Every command lives in a file of its own; this one only gathers them."""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from app.errors import MillraceError
+from cli import agents, decide, demo, dlq, doctor, gateway, models, simulate, topics, train, up, watch
+
+app = typer.Typer(
+    name="millrace",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="""Trained models on a stream of events: one model definition, three ways to run it.
+
+    [bold]millrace demo[/bold] shows the whole of it; [bold]millrace doctor[/bold] says what this machine has.
+    Settings come from the environment (MILLRACE_KAFKA, MILLRACE_REDIS, ...); what is unset is embedded.""",
+)
+
+RUN, WORK, LOOK = "Run", "Models", "Look"
+app.command(rich_help_panel=RUN)(demo.demo)
+app.command(rich_help_panel=RUN)(up.up)
+app.add_typer(agents.app, name="agents", rich_help_panel=RUN)
+app.command(rich_help_panel=RUN)(decide.decide)
+app.command(rich_help_panel=RUN)(gateway.gateway)
+app.add_typer(simulate.app, name="simulate", rich_help_panel=RUN)
+app.command(rich_help_panel=LOOK)(watch.watch)
+app.command(rich_help_panel=LOOK)(doctor.doctor)
+app.command(rich_help_panel=LOOK)(topics.topics)
+app.command(rich_help_panel=LOOK)(dlq.dlq)
+app.command(rich_help_panel=WORK)(train.train)
+app.add_typer(models.app, name="models", rich_help_panel=WORK)
+
+
+def run() -> None:
+    """The console script: what we raise on purpose becomes one plain sentence and exit code 2."""
+    try:
+        app()
+    except MillraceError as error:
+        Console(stderr=True).print(f"[red]millrace:[/red] {error}", highlight=False, soft_wrap=True)
+        sys.exit(2)
