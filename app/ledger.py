@@ -1,0 +1,146 @@
+"""What the decision worker writes down after each micro-batch, as plain values: the join makes it, the store keeps it.
+
+`decision.join` (pure) and `app.store` (SQL) meet here, so that neither knows the other.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from app.decisions import Decision
+from app.events import Kind, RideCancelled, RideCompleted
+from app.predictions import Prediction, Stage
+
+Truth = RideCompleted | RideCancelled
+"""How a ride came out."""
+
+UNDECIDED = -1
+
+
+class SubjectKey(NamedTuple):
+    """A subject belongs to one user: the same id used by another user is another subject."""
+
+    user_id: str
+    subject_id: str
+
+
+class Position(NamedTuple):
+    """Where a record lies, and the broker's timestamp of it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+
+
+class Case(Struct, kw_only=True):
+    """One opening event that asks for a decision.
+
+    Attributes:
+        position: where the opening event lies.
+        seen_at: wall clock, when the decision worker first had it.
+        revision: of the last decision; `UNDECIDED` before the first.
+    """
+
+    event_id: str
+    subject_id: str
+    user_id: str
+    kind: Kind
+    event_at: datetime
+    position: Position
+    seen_at: datetime
+    revision: int = UNDECIDED
+
+    @property
+    def key(self) -> SubjectKey:
+        return SubjectKey(self.user_id, self.subject_id)
+
+
+class Answer(NamedTuple):
+    """A prediction and where it lies on the topic `predictions`."""
+
+    prediction: Prediction
+    partition: int
+    offset: int
+
+
+class ErrorKey(NamedTuple):
+    """Whose live error: a correction is measured apart from the first answer."""
+
+    model: str
+    version: str
+    stage: Stage
+    unit: str
+
+
+@dataclass
+class ErrorSum:
+    """Sums of errors (predicted minus true, in the model's unit); they add up, and may be taken back."""
+
+    n: int = 0
+    signed: float = 0.0
+    absolute: float = 0.0
+    squared: float = 0.0
+
+    def add(self, error: float, sign: int = 1) -> None:
+        """Count one error, or with `sign=-1` take one back."""
+        self.n += sign
+        self.signed += sign * error
+        self.absolute += sign * abs(error)
+        self.squared += sign * error * error
+
+
+@dataclass
+class Entry:
+    """One transaction: everything is idempotent by its id except the error sums, which go with what is new here."""
+
+    cases: dict[str, Case] = field(default_factory=dict)
+    answers: list[Answer] = field(default_factory=list)
+    decisions: list[tuple[int, Decision]] = field(default_factory=list)
+    truths: list[Truth] = field(default_factory=list)
+    errors: dict[ErrorKey, ErrorSum] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.cases or self.answers or self.decisions or self.truths or self.errors)
+
+
+class Mark(NamedTuple):
+    """How far a decision has been pushed: where it lies on the topic `decisions`, and whether Redis has it."""
+
+    decision_id: str
+    partition: int
+    offset: int
+    published: bool
+
+
+@dataclass
+class Subject:
+    """All that the store holds of one subject that the join needs to go on with it."""
+
+    key: SubjectKey
+    cases: list[Case] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    truth: Truth | None = None
+
+
+@dataclass(frozen=True)
+class LiveError:
+    """How wrong a model has been on what really happened.
+
+    Attributes:
+        stage: "initial", or "correction" (the last one of each subject).
+        mae, rmse, bias: in `unit`; bias is the mean of predicted minus true.
+        brier: mean squared error of a probability, in [0, 1]; `None` for other units.
+    """
+
+    model: str
+    version: str
+    stage: Stage
+    unit: str
+    n: int
+    mae: float
+    rmse: float
+    bias: float
+    brier: float | None

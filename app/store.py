@@ -1,0 +1,226 @@
+"""The store: cases, predictions, decisions, outcomes and live errors in SQL. SQLite embedded, PostgreSQL in service.
+
+The gateway reads here; the decision worker writes, through the `Journal` of `app.journal`. Everything is synchronous: call it through
+`asyncio.to_thread`. Every method raises `ServiceUnavailable("database")` when the database does not answer.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from math import sqrt
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import Connection, Engine, Row, Select, Table, create_engine, event, func, make_url, select
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from app import codec
+from app.decisions import Decision
+from app.errors import ConfigurationError, ServiceUnavailable
+from app.ledger import LiveError
+from app.predictions import Prediction
+from app.schema import cases, decisions, live_errors, metadata, predictions
+from app.topics import DECISIONS, PREDICTIONS
+
+_BUSY_S = 10.0  # SQLite: how long a writer waits for another; transactions here take milliseconds
+_decisions: codec.Decoder[Decision] = codec.Decoder(Decision)
+_predictions: codec.Decoder[Prediction] = codec.Decoder(Prediction)
+_latest = (decisions.c.event_at.desc(), decisions.c.revision.desc(), decisions.c.at.desc())
+
+
+class Store:
+    """An open database. One per process; its methods may be called from several threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Connect and create what is missing; several processes may do so at the same time.
+
+        Raises `ConfigurationError` for a url nobody understands.
+        """
+        store = cls(_engine(url))
+        store._create()
+        return store
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def owner(self, subject_id: str) -> str | None:
+        """Whose subject it is: the user who opened it first. `None` when nobody did."""
+        query = select(cases.c.user_id).where(cases.c.subject_id == subject_id)
+        with self.connected() as connection:
+            return connection.scalar(query.order_by(cases.c.seen_at, cases.c.event_id).limit(1))
+
+    def decision(self, subject_id: str) -> Decision | None:
+        """The owner's latest decision: of the last opening event, its last revision."""
+        query = select(decisions.c.message).where(
+            decisions.c.subject_id == subject_id, decisions.c.user_id == self.owner(subject_id)
+        )
+        with self.connected() as connection:
+            message = connection.scalar(query.order_by(*_latest).limit(1))
+        return None if message is None else _decisions.decode(message)
+
+    def predictions(self, subject_id: str) -> list[Prediction]:
+        """Every prediction of the owner's subject, corrections included, in the order they were logged."""
+        return [_predictions.decode(row.message) for row in self._predictions(subject_id)]
+
+    def snapshot(self, user_id: str, limit: int = 50) -> list[Decision]:
+        """The latest decision of each of the user's recent subjects, newest first, at most `limit`."""
+        recent = (
+            select(decisions).where(decisions.c.user_id == user_id).order_by(decisions.c.at.desc()).limit(8 * limit)
+        ).subquery()  # bounded: a user of years has more decisions than anybody wants ranked
+        rank = func.row_number().over(
+            partition_by=recent.c.subject_id, order_by=(recent.c.event_at.desc(), recent.c.revision.desc())
+        )
+        ranked = select(recent.c.message, recent.c.at, rank.label("rank")).subquery()
+        query = select(ranked.c.message).where(ranked.c.rank == 1).order_by(ranked.c.at.desc()).limit(limit)
+        with self.connected() as connection:
+            return [_decisions.decode(message) for message in connection.scalars(query)]
+
+    def live_errors(self) -> list[LiveError]:
+        """How wrong each model has been so far, by model, version and stage."""
+        query = select(live_errors).where(live_errors.c.n > 0)
+        with self.connected() as connection:
+            rows = connection.execute(query.order_by(live_errors.c.model, live_errors.c.version, live_errors.c.stage))
+            return [_live_error(row) for row in rows]
+
+    def receipt(self, subject_id: str) -> dict[str, object] | None:
+        """Where everything about the owner's subject lies in the log, and when each hop happened.
+
+        `{"subject_id", "user_id", "kind", "openings": [...], "predictions": [...], "decisions": [...]}`; times are
+        aware datetimes, positions `{"topic", "partition", "offset"}`. `None` for an unknown subject.
+        """
+        owner = self.owner(subject_id)
+        if owner is None:
+            return None
+        with self.connected() as connection:
+            opened = connection.execute(_of(cases, subject_id, owner).order_by(cases.c.offset)).all()
+            decided = connection.execute(_of(decisions, subject_id, owner).order_by(*reversed(_latest))).all()
+        return {
+            "subject_id": subject_id,
+            "user_id": owner,
+            "kind": opened[0].kind,
+            "openings": [_opening(row) for row in opened],
+            "predictions": [_answer(row) for row in self._predictions(subject_id)],
+            "decisions": [_decided(row) for row in decided],
+        }
+
+    def _predictions(self, subject_id: str) -> list[Row[Any]]:
+        query = _of(predictions, subject_id, self.owner(subject_id))
+        with self.connected() as connection:
+            return list(connection.execute(query.order_by(predictions.c.offset)).all())
+
+    @contextmanager
+    def connected(self) -> Iterator[Connection]:
+        """A connection for reading."""
+        with answering(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection whose work is kept whole or not at all."""
+        with answering(), self._engine.begin() as connection:
+            yield connection
+
+    def _create(self) -> None:
+        """`CREATE TABLE` of two processes can collide; whoever lost finds the tables there on the next try."""
+        for attempt in range(5):
+            try:
+                metadata.create_all(self._engine)
+                return
+            except DBAPIError as error:
+                if attempt == 4:
+                    raise ServiceUnavailable("database", str(error.orig)) from error
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """A database that does not answer is our `ServiceUnavailable`."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise ServiceUnavailable("database", str(error.orig)) from error
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() != "sqlite":
+            return create_engine(parsed, pool_pre_ping=True, pool_size=2, max_overflow=8, pool_timeout=_BUSY_S)
+        if parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(parsed, connect_args={"timeout": _BUSY_S})
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        raise ConfigurationError(f"MILLRACE_DATABASE: {error}") from error
+    event.listen(engine, "connect", _tune_sqlite)
+    return engine
+
+
+def _tune_sqlite(connection: Any, _record: object) -> None:
+    """Readers do not wait for the writer (WAL), and a commit survives kill -9; only a power cut may take the last ones."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _of(table: Table, subject_id: str, owner: str | None) -> Select[Any]:
+    return select(table).where(table.c.subject_id == subject_id, table.c.user_id == owner)
+
+
+def _position(topic: str, partition: int, offset: int) -> dict[str, object]:
+    return {"topic": topic, "partition": partition, "offset": offset}
+
+
+def _opening(row: Row[Any]) -> dict[str, object]:
+    return {
+        "event_id": row.event_id,
+        "position": _position(row.topic, row.partition, row.offset),
+        "event_at": row.event_at,
+        "logged_at": datetime.fromtimestamp(row.timestamp_ms / 1000, UTC),
+        "seen_at": row.seen_at,
+    }
+
+
+def _answer(row: Row[Any]) -> dict[str, object]:
+    prediction = _predictions.decode(row.message)
+    return {
+        "event_id": prediction.event_id,
+        "model": prediction.model,
+        "version": prediction.version,
+        "arm": prediction.arm,
+        "stage": prediction.stage,
+        "value": prediction.value,
+        "unit": prediction.unit,
+        "scored": _position(prediction.topic, prediction.partition, prediction.offset),
+        "position": _position(PREDICTIONS.name, row.partition, row.offset),
+        "latency_ms": prediction.latency_ms,
+        "at": prediction.at,
+    }
+
+
+def _decided(row: Row[Any]) -> dict[str, object]:
+    return {
+        "decision_id": row.decision_id,
+        "revision": row.revision,
+        "action": row.action,
+        "at": row.at,
+        "position": None if row.offset is None else _position(DECISIONS.name, row.partition, row.offset),
+        "published": row.published,
+    }
+
+
+def _live_error(row: Row[Any]) -> LiveError:
+    """The sums as means; rounding must not make a mean of squares negative."""
+    mean_square = max(row.squared, 0.0) / row.n
+    return LiveError(
+        model=row.model,
+        version=row.version,
+        stage=row.stage,
+        unit=row.unit,
+        n=row.n,
+        mae=row.absolute / row.n,
+        rmse=sqrt(mean_square),
+        bias=row.signed / row.n,
+        brier=mean_square if row.unit == "probability" else None,
+    )
