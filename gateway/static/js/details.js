@@ -1,0 +1,95 @@
+// One subject in full: its decision, its figures, and the receipt the gateway gives for it.
+
+import { byId, el, setText } from "./dom.js";
+import { figure } from "./format.js";
+import { WORDS } from "./verdict.js";
+
+const HIDDEN = new Set(["track"]); // long, and drawn on the map already
+
+export class Details {
+  /**
+   * A panel beside the map, not over it, so that a ride can be followed while it runs.
+   * @param {import("./feed.js").Feed} feed
+   * @param {() => void} onClose
+   */
+  constructor(feed, onClose) {
+    Object.assign(this, { feed, subject: null, origin: null });
+    this.dialog = byId("details");
+    this.summary = byId("details-summary");
+    this.receipt = byId("details-receipt");
+    byId("details-close").addEventListener("click", () => this.dialog.close());
+    this.dialog.addEventListener("keydown", (event) => { if (event.key === "Escape") this.dialog.close(); });
+    this.dialog.addEventListener("close", () => {
+      this.subject = null;
+      this.origin?.focus();
+      onClose();
+    });
+  }
+
+  async open(subject, name) {
+    this.origin = this.dialog.open ? this.origin : document.activeElement;
+    this.subject = subject;
+    setText(byId("details-title"), name);
+    this.refresh(subject);
+    this.receipt.replaceChildren(el("p", { class: "muted" }, "Fetching the receipt."));
+    if (!this.dialog.open) this.dialog.show();
+    const receipt = await fetchReceipt(this.feed, subject.id);
+    if (this.subject === subject) this.receipt.replaceChildren(receipt);
+  }
+
+  /** A subject had news: draw it again if it is the one shown. */
+  refresh(subject) {
+    if (subject === this.subject) this.summary.replaceChildren(...summary(subject));
+  }
+}
+
+function summary(subject) {
+  const { decision } = subject;
+  const verdict = decision
+    ? el("p", {}, el("span", { class: "pill", "data-action": decision.action }, WORDS[decision.action] ?? decision.action))
+    : el("p", { class: "muted" }, "Not decided yet.");
+  const reasons = el("ul", { class: "reasons" }, ...(decision?.reasons ?? []).map((reason) => el("li", {}, reason)));
+  const facts = { subject: subject.id, user: subject.user };
+  if (decision?.missing.length) facts["without"] = decision.missing.join(", ");
+  if (decision?.revision) facts["revision"] = decision.revision;
+  return [verdict, reasons, definitions(facts), figuresTable(subject.figures)];
+}
+
+function figuresTable(figures) {
+  const rows = [...figures].map(([model, { version, value, unit, stage }]) => el("tr", {},
+    el("th", { scope: "row" }, model), el("td", { class: "mono" }, version),
+    el("td", { class: "number" }, figure(value, unit)), el("td", { class: "muted" }, stage === "correction" ? "corrected" : "")));
+  const heads = ["model", "version", "value", ""].map((text) => el("th", { scope: "col", ...(text === "value" ? { class: "number" } : {}) }, text));
+  return el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows));
+}
+
+async function fetchReceipt(feed, id) {
+  try {
+    return definitions(await feed.ask(`/v1/decisions/${encodeURIComponent(id)}/receipt`));
+  } catch (error) {
+    if (error.status === 403 || error.status === 404) {
+      return el("p", { class: "muted" }, "There is none for this user: a receipt is shown to the one whose subject it is, once it is decided.");
+    }
+    return el("p", { class: "muted" }, `The receipt could not be fetched: ${error.message}`);
+  }
+}
+
+/** Any JSON object as nested lists of names and values, in text. */
+function definitions(object) {
+  const list = el("dl", { class: "facts" });
+  for (const [name, value] of Object.entries(object)) {
+    if (HIDDEN.has(name) || value === null || value === undefined) continue;
+    list.append(el("dt", {}, name.replaceAll("_", " ")), el("dd", {}, shown(value)));
+  }
+  return list;
+}
+
+function shown(value) {
+  if (typeof value === "number") return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(6)));
+  if (typeof value !== "object") return String(value);
+  if (Array.isArray(value)) {
+    if (value.every((item) => typeof item !== "object")) return value.join(", ");
+    return el("div", {}, ...value.map((item) => shown(item)));
+  }
+  return definitions(value);
+}

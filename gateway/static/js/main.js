@@ -1,0 +1,103 @@
+// The page's wiring: the feed goes into the subjects; once per frame, what changed goes onto the boards and the map.
+
+import { Board } from "./board.js";
+import { Details } from "./details.js";
+import { byId, setText } from "./dom.js";
+import { Feed } from "./feed.js";
+import { rate, shortId } from "./format.js";
+import { CityMap, routeOf } from "./map.js";
+import { Rates } from "./rates.js";
+import { makeRideCard } from "./rides.js";
+import { watchStatus } from "./status.js";
+import { Subjects } from "./subjects.js";
+import { Tally } from "./tally.js";
+import { TryIt } from "./tryit.js";
+import { makeUploadCard } from "./uploads.js";
+import { loadZones } from "./zones.js";
+
+const zones = await loadZones();
+const subjects = new Subjects();
+const rates = new Rates();
+const tally = new Tally();
+const news = new Set(); // subjects that changed since the last frame
+let paused = false;
+
+const feed = new Feed({ onMessage: receive, onState: showState });
+const map = new CityMap(byId("map"), zones, (zone) => tryIt.pick(zone));
+const tryIt = new TryIt({ feed, subjects, zones, onEnds: (ends) => map.showEnds(ends) });
+const details = new Details(feed, () => map.select(null));
+
+const rows = matchMedia("(max-width: 720px)").matches ? 4 : 7;
+const boards = {
+  ride: new Board(byId("rides"), { rows, dwellMs: 5000, makeCard: () => makeRideCard(routed), onOpen: open }),
+  upload: new Board(byId("uploads"), { rows, dwellMs: 4000, makeCard: makeUploadCard, onOpen: open }),
+};
+
+/** One live message. Cheap: it only folds; drawing waits for the next frame, however many come before it. */
+function receive(message) {
+  if (message.type === "connected") {
+    for (const decision of [...message.snapshot].reverse()) receive(decision);
+    return;
+  }
+  const now = performance.now();
+  const undrawn = !subjects.get(message.subject_id)?.track;
+  const subject = subjects.apply(message, now);
+  if (!subject) return;
+  rates.add(message.type);
+  tally.add(subject);
+  if (undrawn && subject.track) map.add(subject, now);
+  tryIt.news(subject);
+  news.add(subject);
+}
+
+function frame(now) {
+  requestAnimationFrame(frame);
+  if (paused) return;
+  for (const subject of news) {
+    boards[subject.kind]?.offer(subject, now);
+    details.refresh(subject);
+  }
+  news.clear();
+  for (const board of Object.values(boards)) board.flush();
+  map.frame(now);
+}
+
+function eachSecond() {
+  const { prediction = 0, decision = 0, revision = 0 } = rates.tick();
+  setText(byId("rate-predictions"), rate(prediction));
+  setText(byId("rate-decisions"), rate(decision + revision));
+  tally.show();
+}
+
+/** "from → to" of a ride, once its track is known; null before that and for uploads. */
+function routed(subject) {
+  if (!subject.route && subject.track) subject.route = routeOf(subject.track, zones);
+  return subject.route ?? null;
+}
+
+function open(subject) {
+  map.select(subject);
+  void details.open(subject, routed(subject) ?? shortId(subject.id));
+}
+
+function showState(state, text) {
+  byId("connection").dataset.state = state === "signin" ? "down" : state;
+  setText(byId("connection-text"), text);
+  setText(byId("me"), feed.user ?? "–");
+  byId("signin").hidden = state !== "signin";
+}
+
+byId("signin").addEventListener("submit", (event) => {
+  event.preventDefault();
+  feed.use(byId("token").value.trim());
+});
+byId("pause").addEventListener("click", () => {
+  paused = !paused;
+  byId("pause").setAttribute("aria-pressed", String(paused));
+  setText(byId("pause"), paused ? "Paused" : "Pause");
+});
+
+void feed.connect();
+watchStatus(feed);
+setInterval(eachSecond, 1000);
+requestAnimationFrame(frame);
