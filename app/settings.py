@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,6 +17,9 @@ class Settings(BaseSettings):
 
     kafka: str | None = Field(None, description="brokers, host:port[,host:port]; unset: embedded Apache Kafka")
     redis: str | None = Field(None, description="redis:// or unix:// url; unset: embedded")
+    broker: Literal["auto", "kafka", "tansu"] = Field(
+        "auto", description="which broker is embedded; auto: Apache Kafka, or Tansu where its jars cannot be had"
+    )
     database: str | None = Field(None, description="SQLAlchemy url; unset: SQLite in the data directory")
     registry: str | None = Field(
         None, description="model registry directory; unset: the models that ship with Millrace"
@@ -24,6 +27,11 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address the gateway listens on")
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     auth_secret: SecretStr | None = Field(None, description="HS256 key of the access tokens, 32 characters or more")
+
+    demo: bool = Field(
+        False, description="the gateway hands out tokens to whoever asks; never where others can reach it"
+    )
+    origins: str = Field("", description="web origins, comma-separated, that may open the live channel besides our own")
 
     data_dir: Path = Field(Path(".millrace"), description="where the embedded parts keep their data")
     cache_dir: Path | None = Field(None, description="where fetched jars are cached; unset: the user's cache directory")

