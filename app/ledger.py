@@ -94,8 +94,14 @@ class ErrorSum:
 
 @dataclass
 class Entry:
-    """One transaction: everything is idempotent by its id except the error sums, which go with what is new here."""
+    """One transaction: everything is idempotent by its id except the error sums, which go with what is new here.
 
+    Attributes:
+        at: wall clock of the micro-batch.
+        decisions: with the partition their opening event lies on.
+    """
+
+    at: datetime
     cases: dict[str, Case] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
     decisions: list[tuple[int, Decision]] = field(default_factory=list)

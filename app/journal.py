@@ -1,0 +1,256 @@
+"""The store's write side: what the decision worker reads back and writes down, one transaction per micro-batch.
+
+A worker that is killed has either written a micro-batch down whole or not at all; `app.ledger` holds the values.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Insert,
+    Row,
+    Select,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    false,
+    select,
+    true,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app import codec
+from app.decisions import Decision
+from app.events import AnyRide
+from app.ledger import UNDECIDED, Answer, Case, Entry, ErrorKey, ErrorSum, Mark, Position, Subject, SubjectKey, Truth
+from app.predictions import Prediction
+from app.schema import cases, decisions, live_errors, outcomes, predictions
+from app.store import Store
+
+_CHUNK = 1000  # ids per IN list: far below SQLite's 32,766 and PostgreSQL's 65,535 parameters
+_decisions: codec.Decoder[Decision] = codec.Decoder(Decision)
+_predictions: codec.Decoder[Prediction] = codec.Decoder(Prediction)
+_truths: codec.Decoder[Truth] = codec.Decoder(AnyRide)
+
+
+class Unpushed(NamedTuple):
+    """A decision in the outbox; `offset` is `None` until the topic `decisions` has it."""
+
+    decision: Decision
+    partition: int | None
+    offset: int | None
+
+
+class Journal(Store):
+    """The store, for the one who writes it."""
+
+    def load(self, keys: Collection[SubjectKey]) -> list[Subject]:
+        """What is known of these subjects; one that was never seen comes back empty."""
+        found = {key: Subject(key) for key in keys}
+        with self.connected() as connection:
+            for ids in _chunks(sorted({key.subject_id for key in keys})):
+                for row in connection.execute(select(cases).where(cases.c.subject_id.in_(ids))):
+                    if subject := found.get(SubjectKey(row.user_id, row.subject_id)):
+                        subject.cases.append(_case(row))
+                for row in connection.execute(_messages(predictions, ids)):
+                    if subject := found.get(SubjectKey(row.user_id, row.subject_id)):
+                        subject.answers.append(Answer(_predictions.decode(row.message), row.partition, row.offset))
+                for row in connection.execute(_messages(outcomes, ids)):
+                    if subject := found.get(SubjectKey(row.user_id, row.subject_id)):
+                        subject.truth = _truths.decode(row.message)
+        for subject in found.values():
+            subject.cases.sort(key=lambda case: case.position.offset)
+            subject.answers.sort(key=lambda answer: answer.offset)
+        return list(found.values())
+
+    def undecided(self, partitions: Collection[int]) -> list[SubjectKey]:
+        """The subjects of these partitions that wait for a decision."""
+        query = select(cases.c.user_id, cases.c.subject_id).distinct()
+        where = and_(cases.c.partition.in_(partitions), cases.c.revision == UNDECIDED)
+        with self.connected() as connection:
+            return [SubjectKey(*row) for row in connection.execute(query.where(where))]
+
+    def undelivered(self, partitions: Collection[int]) -> list[Unpushed]:
+        """Decisions of these partitions that may not be on the topic `decisions`, the oldest first.
+
+        They are few: a worker was killed while it had them in hand.
+        """
+        return self._unpushed(partitions, decisions.c.offset.is_(None), None)
+
+    def unpublished(self, partitions: Collection[int], limit: int) -> list[Unpushed]:
+        """Decisions of these partitions that the live channel may not have had, the oldest first, at most `limit`.
+
+        They can be many: Redis was away.
+        """
+        return self._unpushed(partitions, decisions.c.offset.is_not(None), limit)
+
+    def _unpushed(self, partitions: Collection[int], which: ColumnElement[bool], limit: int | None) -> list[Unpushed]:
+        query = select(decisions.c.message, decisions.c.partition, decisions.c.offset).where(
+            decisions.c.source_partition.in_(partitions), decisions.c.published == false(), which
+        )
+        with self.connected() as connection:
+            rows = connection.execute(query.order_by(decisions.c.at, decisions.c.revision).limit(limit)).all()
+        return [Unpushed(_decisions.decode(row.message), row.partition, row.offset) for row in rows]
+
+    def save(self, entry: Entry, marks: Sequence[Mark] = ()) -> None:
+        """Write one micro-batch down, and how far earlier decisions have been pushed, in one transaction."""
+        with self.transaction() as connection:
+            _execute(connection, self._upsert(cases, update=("revision",)), map(_case_row, entry.cases.values()))
+            _execute(connection, self._upsert(predictions), map(_answer_row, entry.answers))
+            _execute(connection, self._upsert(decisions), (_decision_row(*item) for item in entry.decisions))
+            _execute(connection, self._upsert(outcomes), (_truth_row(truth, entry.at) for truth in entry.truths))
+            _execute(connection, self._add(), _error_rows(entry.errors))
+            _execute(connection, _MARK, map(_mark_row, marks))
+
+    def prune(self, before: datetime, limit: int = 5000) -> int:
+        """Delete at most `limit` rows per table that are older than `before`; how many went.
+
+        What still waits for its decision or its push stays. Bounded, so that writers do not wait for it long.
+        """
+        aged: tuple[tuple[Table, ColumnElement[bool]], ...] = (
+            (cases, and_(cases.c.seen_at < before, cases.c.revision != UNDECIDED)),
+            (predictions, predictions.c.at < before),
+            (decisions, and_(decisions.c.at < before, decisions.c.published == true())),
+            (outcomes, outcomes.c.at < before),
+        )
+        gone = 0
+        for table, condition in aged:
+            key = tuple_(*table.primary_key.columns)
+            old = select(*table.primary_key.columns).where(condition).limit(limit)
+            with self.transaction() as connection:
+                gone += connection.execute(delete(table).where(key.in_(old))).rowcount
+        return gone
+
+    def _insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
+        return postgresql.insert(table) if self._engine.dialect.name == "postgresql" else sqlite.insert(table)
+
+    def _upsert(self, table: Table, update: tuple[str, ...] = ()) -> Insert:
+        """The first to bring an id wins; of the columns in `update`, the last."""
+        insert = self._insert(table)
+        if not update:
+            return insert.on_conflict_do_nothing()
+        return insert.on_conflict_do_update(
+            index_elements=list(table.primary_key.columns), set_={name: insert.excluded[name] for name in update}
+        )
+
+    def _add(self) -> Insert:
+        """Sums add up, wherever they come from."""
+        insert = self._insert(live_errors)
+        sums = ("n", "signed", "absolute", "squared")
+        return insert.on_conflict_do_update(
+            index_elements=list(live_errors.primary_key.columns),
+            set_={name: live_errors.c[name] + insert.excluded[name] for name in sums},
+        )
+
+
+Values = dict[str, Any]
+
+_MARK: Update = (
+    update(decisions)
+    .where(decisions.c.decision_id == bindparam("marked"))
+    .values(partition=bindparam("at_partition"), offset=bindparam("at_offset"), published=bindparam("is_published"))
+)
+
+
+def _execute(connection: Connection, statement: Insert | Update, rows: Iterable[Values]) -> None:
+    if listed := list(rows):
+        connection.execute(statement, listed)
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
+
+
+def _messages(table: Table, ids: Sequence[str]) -> Select[Any]:
+    return select(table).where(table.c.subject_id.in_(ids))
+
+
+def _case(row: Row[Any]) -> Case:
+    return Case(
+        event_id=row.event_id,
+        subject_id=row.subject_id,
+        user_id=row.user_id,
+        kind=row.kind,
+        event_at=row.event_at,
+        position=Position(row.topic, row.partition, row.offset, row.timestamp_ms),
+        seen_at=row.seen_at,
+        revision=row.revision,
+    )
+
+
+def _case_row(case: Case) -> Values:
+    return {
+        "event_id": case.event_id,
+        "subject_id": case.subject_id,
+        "user_id": case.user_id,
+        "kind": case.kind,
+        "event_at": case.event_at,
+        "seen_at": case.seen_at,
+        "revision": case.revision,
+        **case.position._asdict(),
+    }
+
+
+def _answer_row(answer: Answer) -> Values:
+    prediction = answer.prediction
+    return {
+        "event_id": prediction.event_id,
+        "model": prediction.model,
+        "version": prediction.version,
+        "subject_id": prediction.subject_id,
+        "user_id": prediction.user_id,
+        "stage": prediction.stage,
+        "value": prediction.value,
+        "at": prediction.at,
+        "partition": answer.partition,
+        "offset": answer.offset,
+        "message": codec.encode(prediction),
+    }
+
+
+def _decision_row(source_partition: int, decision: Decision) -> Values:
+    return {
+        "decision_id": decision.decision_id,
+        "event_id": decision.event_id,
+        "subject_id": decision.subject_id,
+        "user_id": decision.user_id,
+        "revision": decision.revision,
+        "action": decision.action,
+        "event_at": decision.event_at,
+        "at": decision.at,
+        "message": codec.encode(decision),
+        "source_partition": source_partition,
+        "published": False,
+    }
+
+
+def _truth_row(truth: Truth, at: datetime) -> Values:
+    return {
+        "user_id": truth.user_id,
+        "subject_id": truth.subject_id,
+        "at": at,
+        "message": codec.encode(truth),
+    }
+
+
+def _error_rows(errors: Mapping[ErrorKey, ErrorSum]) -> Iterator[Values]:
+    """In one order everywhere, so that two workers cannot lock each other's rows crosswise."""
+    for key, total in sorted(errors.items()):
+        yield {**key._asdict(), **asdict(total)}
+
+
+def _mark_row(mark: Mark) -> Values:
+    return {
+        "marked": mark.decision_id,
+        "at_partition": mark.partition,
+        "at_offset": mark.offset,
+        "is_published": mark.published,
+    }

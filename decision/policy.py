@@ -1,0 +1,119 @@
+"""The policy: what is done about a subject, given what the models say of it. Pure; `decision.join` calls it.
+
+Everything that could be argued about is data at the top, with its reason.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from app.decisions import Action, Figure
+from app.events import Kind
+
+EXPECTED: Mapping[Kind, tuple[str, ...]] = {
+    "ride": ("eta", "duration", "tip", "cost", "cancellation"),
+    "upload": ("toxicity", "hate", "spam", "duplicate"),
+    "transaction": (),
+}
+"""Who is waited for, in the order their figures are listed. Anybody else's figure is passed on as it comes."""
+
+CONFIRM_AT = 0.30
+"""A ride this likely to be cancelled is confirmed by the rider before a driver is sent."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When one content model's figure calls for a person, or for removal at once.
+
+    Attributes:
+        review_at, remove_at: in the model's unit, inclusive; `None`: never on this model's word alone.
+        claim: what the figure says of the upload, with `{value}` as a percentage.
+    """
+
+    model: str
+    review_at: float
+    remove_at: float | None
+    claim: str
+
+
+# A removal needs near certainty, a review only a doubt: a wrong review costs a minute of a person's time, a wrong
+# removal silences somebody.
+RULES = (
+    Rule("toxicity", review_at=0.50, remove_at=0.95, claim="reads as toxic ({value})"),
+    Rule("hate", review_at=0.40, remove_at=0.90, claim="reads as hate speech ({value})"),
+    Rule("spam", review_at=0.60, remove_at=0.95, claim="looks like spam ({value})"),
+    Rule(
+        "duplicate",
+        review_at=0.70,
+        remove_at=0.95,
+        claim="repeats an earlier upload of somebody else{of} ({value} alike)",
+    ),
+)
+
+
+class Verdict(NamedTuple):
+    """What to do, and why: sentences a person can read, the decisive one first."""
+
+    action: Action
+    reasons: tuple[str, ...]
+
+
+def judge(kind: Kind, figures: Mapping[str, Figure]) -> Verdict:
+    """The verdict on a subject, by model name; a model that is expected but absent has not answered.
+
+    Example:
+        >>> judge("ride", {"duration": Figure(model="duration", version="1", value=14.2, unit="min")}).reasons[0]
+        'about 14 min'
+    """
+    missing = [model for model in EXPECTED[kind] if model not in figures]
+    return _judge_upload(figures, missing) if kind == "upload" else _judge_ride(figures, missing)
+
+
+def _judge_ride(figures: Mapping[str, Figure], missing: list[str]) -> Verdict:
+    reasons = [", ".join(_quote(figures)) or "no figures yet"]
+    risk = figures.get("cancellation")
+    confirm = risk is not None and risk.value >= CONFIRM_AT
+    if risk is not None and confirm:
+        reasons.insert(0, f"likely to be cancelled ({risk.value:.0%}): ask the rider to confirm")
+    reasons += [f"{model} has not answered yet" for model in missing]
+    return Verdict("confirm" if confirm else "quote", tuple(reasons))
+
+
+def _quote(figures: Mapping[str, Figure]) -> Iterator[str]:
+    """The figures a rider sees; `eta` stands in where the accurate duration is not there."""
+    if duration := figures.get("duration") or figures.get("eta"):
+        yield f"about {max(duration.value, 1):.0f} min"
+    if cost := figures.get("cost"):
+        yield f"${cost.value:.2f}"
+    if tip := figures.get("tip"):
+        yield f"tip about ${tip.value:.2f}"
+
+
+def _judge_upload(figures: Mapping[str, Figure], missing: list[str]) -> Verdict:
+    """The gravest finding decides. A model that has not answered may have found something: a person looks."""
+    found = [(rule, figures[rule.model]) for rule in RULES if rule.model in figures]
+    remove = [(rule, figure) for rule, figure in found if _reaches(figure, rule.remove_at)]
+    review = [pair for pair in found if _reaches(pair[1], pair[0].review_at) and pair not in remove]
+    reasons = [_claim(*pair) for group in (remove, review) for pair in sorted(group, key=_gravest_first)]
+    reasons += [f"{model} has not answered: a person must look" for model in missing]
+    if remove:
+        return Verdict("remove", tuple(reasons))
+    if reasons:
+        return Verdict("review", tuple(reasons))
+    checked = ", ".join(f"{rule.model} {figure.value:.0%}" for rule, figure in found)
+    return Verdict("keep", (f"nothing found: {checked}",))
+
+
+def _reaches(figure: Figure, threshold: float | None) -> bool:
+    return threshold is not None and figure.value >= threshold
+
+
+def _gravest_first(pair: tuple[Rule, Figure]) -> float:
+    """How far from certain: the share of the way from the review threshold to 1 that is left."""
+    rule, figure = pair
+    return (1 - figure.value) / (1 - rule.review_at)
+
+
+def _claim(rule: Rule, figure: Figure) -> str:
+    of = (figure.detail or {}).get("of")
+    return rule.claim.format(value=f"{figure.value:.0%}", of=f" ({of})" if isinstance(of, str) else "")

@@ -1,0 +1,253 @@
+"""The store on SQLite; and on PostgreSQL, where MILLRACE_TEST_POSTGRES names a database."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from multiprocessing import get_context
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from app.decisions import Decision, Figure
+from app.errors import ConfigurationError, ServiceUnavailable
+from app.events import RideCompleted
+from app.journal import Journal
+from app.ledger import UNDECIDED, Answer, Case, Entry, ErrorKey, ErrorSum, Mark, Position, SubjectKey
+from app.predictions import Prediction
+from app.schema import metadata
+from app.store import Store
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def urls() -> list[str]:
+    return ["sqlite", *(["postgresql"] if "MILLRACE_TEST_POSTGRES" in os.environ else [])]
+
+
+@pytest.fixture(params=urls())
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
+    url = f"sqlite:///{tmp_path / 'new' / 'store.db'}"
+    if request.param == "postgresql":
+        url = os.environ["MILLRACE_TEST_POSTGRES"]
+    journal = Journal.open(url)
+    yield journal
+    metadata.drop_all(journal._engine)
+    journal.close()
+
+
+def case(subject: str, n: int = 0, user: str = "u1", revision: int = 0) -> Case:
+    return Case(
+        event_id=f"{user}-{subject}-{n}",
+        subject_id=subject,
+        user_id=user,
+        kind="ride",
+        event_at=NOW + timedelta(minutes=n),
+        position=Position("rides", 1, 10 + n, 1_767_268_800_123),
+        seen_at=NOW + timedelta(minutes=n, seconds=int(user[1:])),
+        revision=revision,
+    )
+
+
+def decision(case: Case, revision: int = 0, at: datetime = NOW) -> Decision:
+    return Decision(
+        decision_id=f"{case.event_id}.{revision}",
+        subject_id=case.subject_id,
+        user_id=case.user_id,
+        kind="ride",
+        event_id=case.event_id,
+        event_at=case.event_at,
+        at=at,
+        action="quote",
+        reasons=("about 14 min",),
+        predictions=(Figure(model="eta", version="1", value=0.1 + 0.2, unit="min", detail={"track": [[1.5, 2]]}),),
+        revision=revision,
+    )
+
+
+def answer(case: Case, model: str = "eta", value: float = 0.1 + 0.2) -> Answer:
+    at = datetime(2026, 1, 1, 14, 0, 0, 123456, tzinfo=timezone(timedelta(hours=2)))
+    prediction = Prediction(
+        event_id=case.event_id,
+        subject_id=case.subject_id,
+        user_id=case.user_id,
+        kind="ride",
+        model=model,
+        version="1",
+        value=value,
+        unit="min",
+        topic="rides",
+        partition=1,
+        offset=10,
+        event_at=at,
+        at=at,
+        latency_ms=3.5,
+        detail={"p": [0.25]},
+    )
+    return Answer(prediction, 1, 77)
+
+
+def truth(case: Case) -> RideCompleted:
+    return RideCompleted(
+        event_id="t", user_id=case.user_id, at=NOW, ride_id=case.subject_id, duration_min=10.0, fare_usd=20.0
+    )
+
+
+def entry(*decisions: Decision, cases: tuple[Case, ...] = (), at: datetime = NOW) -> Entry:
+    return Entry(at, cases={each.event_id: each for each in cases}, decisions=[(1, each) for each in decisions])
+
+
+def mark(decision: Decision, *, published: bool = True) -> Mark:
+    return Mark(decision.decision_id, 1, 500, published)
+
+
+def test_what_is_saved_comes_back_bit_for_bit(journal: Journal) -> None:
+    ride = case("r", revision=UNDECIDED)
+    journal.save(Entry(NOW, {ride.event_id: ride}, [answer(ride)], [], [truth(ride)]))
+    (subject,) = journal.load([ride.key])
+    assert (subject.cases, subject.answers, subject.truth) == ([ride], [answer(ride)], truth(ride))
+    assert journal.predictions("r") == [answer(ride).prediction]
+    assert msgspec.json.encode(journal.predictions("r")[0]) == msgspec.json.encode(answer(ride).prediction)
+
+
+def test_a_subject_never_seen_is_empty(journal: Journal) -> None:
+    key = SubjectKey("u1", "nobody")
+    assert [(each.key, each.cases) for each in journal.load([key])] == [(key, [])]
+    assert journal.decision("nobody") is None
+    assert journal.receipt("nobody") is None
+    assert journal.owner("nobody") is None
+
+
+def test_many_subjects_load_at_once(journal: Journal) -> None:
+    cases = [case(f"r{i}") for i in range(2500)]
+    journal.save(entry(cases=tuple(cases)))
+    assert [len(each.cases) for each in journal.load([each.key for each in cases])] == [1] * 2500
+
+
+def test_saving_twice_changes_nothing_but_the_revision(journal: Journal) -> None:
+    ride = case("r", revision=UNDECIDED)
+    first = decision(ride)
+    journal.save(Entry(NOW, {ride.event_id: ride}, [answer(ride)], [(1, first)], [truth(ride)]))
+    journal.save(entry(cases=(case("r", revision=1),)))
+    journal.save(Entry(NOW, {}, [answer(ride, value=9.0)], [(1, msgspec.structs.replace(first, action="confirm"))]))
+    assert journal.decision("r") == first
+    assert journal.predictions("r")[0].value == 0.1 + 0.2
+    assert journal.load([ride.key])[0].cases[0].revision == 1
+
+
+def test_the_decision_is_the_last_revision_of_the_last_opening(journal: Journal) -> None:
+    old, new = case("v", 0), case("v", 1)
+    late = decision(old, 1, at=NOW + timedelta(hours=1))
+    journal.save(entry(decision(old), decision(new), late, cases=(old, new)))
+    assert journal.decision("v") == decision(new)
+    assert journal.snapshot("u1") == [decision(new)]
+
+
+def test_a_subject_belongs_to_who_opened_it_first(journal: Journal) -> None:
+    mine, theirs = case("r"), case("r", 5, user="u2")
+    journal.save(entry(decision(mine), decision(theirs), cases=(mine, theirs)))
+    journal.save(Entry(NOW, answers=[answer(mine), answer(theirs)]))
+    assert journal.owner("r") == "u1"
+    assert journal.decision("r") == decision(mine)
+    assert {each.user_id for each in journal.predictions("r")} == {"u1"}
+    assert journal.snapshot("u2") == [decision(theirs)]
+
+
+def test_a_snapshot_is_the_newest_first_and_limited(journal: Journal) -> None:
+    made = [decision(case(f"r{i}"), at=NOW + timedelta(seconds=i)) for i in range(5)]
+    journal.save(entry(*made))
+    assert journal.snapshot("u1", limit=3) == made[:1:-1]
+    assert journal.snapshot("nobody") == []
+
+
+def test_the_outbox_empties_as_decisions_are_pushed(journal: Journal) -> None:
+    first, second = decision(case("r1")), decision(case("r2"), at=NOW + timedelta(seconds=1))
+    journal.save(entry(first, second))
+    assert [each.decision for each in journal.undelivered([1])] == [first, second]
+    assert journal.undelivered([0]) == []
+    journal.save(Entry(NOW), [mark(first), mark(second, published=False)])
+    assert journal.undelivered([1]) == []
+    assert [(each.decision, each.partition, each.offset) for each in journal.unpublished([1], 10)] == [(second, 1, 500)]
+    journal.save(Entry(NOW), [mark(second)])
+    assert journal.unpublished([1], 10) == []
+
+
+def test_undecided_subjects_are_found_by_partition(journal: Journal) -> None:
+    waits = case("r1", revision=UNDECIDED)
+    journal.save(entry(cases=(waits, case("r2"))))
+    assert journal.undecided([0, 1]) == [waits.key]
+    assert journal.undecided([0]) == []
+
+
+def test_live_errors_add_up(journal: Journal) -> None:
+    minutes, risk = ErrorKey("eta", "1", "initial", "min"), ErrorKey("cancellation", "2", "initial", "probability")
+    journal.save(Entry(NOW, errors={minutes: ErrorSum(1, 3.0, 3.0, 9.0), risk: ErrorSum(1, -0.5, 0.5, 0.25)}))
+    journal.save(Entry(NOW, errors={minutes: ErrorSum(1, -1.0, 1.0, 1.0)}))
+    cancellation, eta = journal.live_errors()
+    assert (eta.n, eta.mae, eta.bias, eta.brier) == (2, 2.0, 1.0, None)
+    assert eta.rmse == pytest.approx(5.0**0.5)
+    assert cancellation.brier == 0.25
+
+
+def test_live_errors_taken_back_leave_nothing(journal: Journal) -> None:
+    key = ErrorKey("duration", "1", "correction", "min")
+    journal.save(Entry(NOW, errors={key: ErrorSum(1, 3.0, 3.0, 9.0)}))
+    journal.save(Entry(NOW, errors={key: ErrorSum(-1, -3.0, -3.0, -9.0)}))
+    assert journal.live_errors() == []
+
+
+def test_a_receipt_says_where_everything_lies(journal: Journal) -> None:
+    ride = case("r")
+    made = decision(ride)
+    journal.save(Entry(NOW, {ride.event_id: ride}, [answer(ride)], [(1, made)]))
+    journal.save(Entry(NOW), [mark(made)])
+    receipt = journal.receipt("r")
+    assert receipt is not None
+    (opening,), (given,), (decided,) = receipt["openings"], receipt["predictions"], receipt["decisions"]
+    assert opening["position"] == {"topic": "rides", "partition": 1, "offset": 10}
+    assert opening["logged_at"] == datetime(2026, 1, 1, 12, 0, 0, 123000, tzinfo=UTC)
+    assert given["position"] == {"topic": "predictions", "partition": 1, "offset": 77}
+    assert (given["model"], given["latency_ms"]) == ("eta", 3.5)
+    assert (decided["decision_id"], decided["position"]["offset"], decided["published"]) == (
+        made.decision_id,
+        500,
+        True,
+    )
+    assert msgspec.json.encode(receipt)
+
+
+def test_pruning_spares_the_young_and_what_still_waits(journal: Journal) -> None:
+    old, waits, young = case("old"), case("waits", revision=UNDECIDED), case("young", 600)
+    gone, unpushed = decision(old), decision(case("unpushed"))
+    journal.save(Entry(NOW, {c.event_id: c for c in (old, waits, young)}, [answer(old)], [(1, gone), (1, unpushed)]))
+    journal.save(replace(entry(), truths=[truth(old)]), [mark(gone)])
+    assert journal.prune(NOW + timedelta(hours=1), limit=1) == 4
+    assert journal.prune(NOW + timedelta(hours=1)) == 0
+    assert (journal.owner("old"), journal.owner("waits"), journal.owner("young")) == (None, "u1", "u1")
+    assert [each.decision for each in journal.undelivered([1])] == [unpushed]
+
+
+def _open(url: str) -> bool:
+    Store.open(url).close()
+    return True
+
+
+def test_several_processes_may_create_it_at_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    with ProcessPoolExecutor(4, mp_context=get_context("fork")) as pool:
+        assert all(pool.map(_open, [url] * 8))
+
+
+@pytest.mark.parametrize("url", ["nonsense", "oracle+wrong://x", "sqlite+nothing:///x"])
+def test_a_url_nobody_understands_is_an_error_at_start(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="MILLRACE_DATABASE"):
+        Store.open(url)
+
+
+def test_a_database_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"this is no database" * 100)
+    with pytest.raises(ServiceUnavailable) as caught:
+        Store.open(f"sqlite:///{tmp_path / 'file'}")
+    assert caught.value.part == "database"
