@@ -1,0 +1,226 @@
+"""A consumer group as a function call per batch: `handle` returns, and the batch counts as done.
+
+Used by `app.modes.stream` and `decision.worker`; stands on `app.modes.transport`.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from aiokafka.structs import TopicPartition
+from mode import CrashingSupervisor
+
+from app.modes.ledger import RecordBatch
+from app.modes.transport import FETCH_BYTES, App, BeforeCommit, Committable, Rebalanced, TableManager, Undecoded
+from app.settings import Settings
+from app.topics import Topic
+
+log = logging.getLogger(__name__)
+
+Handle = Callable[[RecordBatch], Awaitable[None]]
+
+STOP_WITHIN_S = 8.0
+"""How long a worker may take to finish what is in hand and leave its group; supervisors kill after ten seconds."""
+
+
+async def _nothing(partitions: frozenset[TopicPartition]) -> None:
+    """Nobody needs to hear of a rebalance."""
+
+
+async def _everything(offsets: Committable, last_chance: bool) -> Committable:  # noqa: ARG001
+    """Every finished offset may be committed at once."""
+    return offsets
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How many records reach `handle` at once.
+
+    Attributes:
+        max_records: what has queued up is joined up to this many; one fetched record set is never cut.
+        within: how long the first record may wait for more; zero hands over what is there.
+    """
+
+    max_records: int = 4096
+    within: timedelta = timedelta(0)
+
+
+@dataclass(eq=False)
+class _Lane:
+    """The batches of one partition number, in order, one at a time.
+
+    Attributes:
+        busy: held while a batch is handled, so that its owner can look at what is between batches.
+    """
+
+    waiting: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+    held_back: Any = None
+
+
+class Group:
+    """One member of a consumer group, reading `topics` of the table.
+
+    `handle` is called with what has arrived on one partition; when it returns, those records are committed (within
+    `settings.commit_interval`), so by then everything that follows from them must be delivered. Batches of the same
+    partition number, whatever their topic, are handled one after the other; different partition numbers concurrently.
+    What `handle` raises ends `run`: nothing of that batch is committed.
+
+    Args:
+        name: the group, `millrace.<something>`.
+        on_assigned: awaited before the first batch of these partitions. Every rebalance revokes all partitions and
+            assigns anew, starting at the committed offsets.
+        on_revoked: awaited after the last batch of these partitions is finished and committed; also at the end of run.
+        before_commit: see `App`; called while no batch of the partitions in question is being handled.
+        limit_bytes: how much of a partition may be in hand.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        topics: Sequence[Topic],
+        handle: Handle,
+        settings: Settings,
+        *,
+        on_assigned: Rebalanced = _nothing,
+        on_revoked: Rebalanced = _nothing,
+        before_commit: BeforeCommit = _everything,
+        batching: Batching = Batching(),
+        limit_bytes: int = FETCH_BYTES,
+    ) -> None:
+        self.name = name
+        self._handle, self._batching, self._before_commit = handle, batching, before_commit
+        self._on_revoked = on_revoked
+        self._lanes: dict[int, _Lane] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.app = _app(name, settings)
+        self.app.limit_bytes = limit_bytes
+        self.app.assigned, self.app.revoked = on_assigned, on_revoked
+        self.app.before_commit = self._committable
+        channel = self.app.topic(*(topic.name for topic in topics), schema=Undecoded())
+        self.app.agent(channel, name="batches", supervisor_strategy=CrashingSupervisor)(self._deliver)
+
+    async def run(self) -> None:
+        """Consume until cancelled; then finish what is in hand, commit it and leave the group."""
+        self.app.failed = asyncio.get_running_loop().create_future()
+        try:
+            await self.app.start()
+            await self.app.failed
+        finally:
+            await self._stop()
+
+    def assigned(self) -> frozenset[TopicPartition]:
+        """The partitions this member owns now."""
+        return frozenset(TopicPartition(*where) for where in self.app.consumer.assignment())
+
+    async def _stop(self) -> None:
+        if self.app.failed.done():
+            self.app.consumer.unacked.clear()  # the batch that failed will not be finished: do not wait for it
+        assigned = self.assigned() if self.app.started else frozenset()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_WITHIN_S):
+                await self.app.stop()
+                await self._on_revoked(assigned)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _deliver(self, stream: Any) -> None:
+        """The Faust agent: hands every event to its lane. The ledger bounds what can wait there."""
+        async for event in stream.noack().events():
+            partition = event.message.partition
+            if partition not in self._lanes:
+                self._open_lane(partition)
+            self._lanes[partition].waiting.put_nowait(event)
+
+    def _open_lane(self, partition: int) -> None:
+        lane = self._lanes[partition] = _Lane()
+        task = asyncio.create_task(self._run_lane(lane), name=f"{self.name}/{partition}")
+        self._tasks.add(task)
+        task.add_done_callback(self._lane_ended)
+
+    def _lane_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.app.fail(error)
+
+    async def _run_lane(self, lane: _Lane) -> None:
+        while True:
+            events = await self._gather(lane)
+            async with lane.busy:
+                await self._handle(_joined([event.value for event in events]))
+                for event in events:
+                    event.ack()
+
+    async def _gather(self, lane: _Lane) -> list[Any]:
+        """What waits in the lane, of one topic; with `within`, what comes until then."""
+        first, lane.held_back = lane.held_back or await lane.waiting.get(), None
+        events, count = [first], len(first.value.records)
+        deadline = time.monotonic() + self._batching.within.total_seconds()
+        while (event := await _next(lane.waiting, deadline)) is not None:
+            count += len(event.value.records)
+            if event.value.topic != first.value.topic or count > self._batching.max_records:
+                lane.held_back = event
+                break
+            events.append(event)
+        return events
+
+    async def _committable(self, offsets: Committable, last_chance: bool) -> Committable:
+        """Ask `before_commit` partition by partition, between batches."""
+        if self._before_commit is _everything:
+            return offsets
+        allowed: dict[TopicPartition, int] = {}
+        for partition in {where.partition for where in offsets}:
+            async with self._lanes[partition].busy:
+                finished = self.app.ledger.committable()
+                here = {where: offset for where, offset in finished.items() if where.partition == partition}
+                allowed.update(await self._before_commit(here, last_chance))
+        return allowed
+
+
+async def _next(waiting: asyncio.Queue[Any], deadline: float) -> Any:
+    """The next event of a lane, or `None` at the deadline."""
+    try:
+        return waiting.get_nowait()
+    except asyncio.QueueEmpty:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            return None
+    try:
+        return await asyncio.wait_for(waiting.get(), remaining)
+    except TimeoutError:
+        return None
+
+
+def _joined(batches: list[RecordBatch]) -> RecordBatch:
+    first = batches[0]
+    if len(batches) == 1:
+        return first
+    records = [record for batch in batches for record in batch.records]
+    return RecordBatch(first.topic, first.partition, records, sum(batch.size for batch in batches))
+
+
+def _app(name: str, settings: Settings) -> App:
+    """A Faust app with everything switched off that this project does otherwise."""
+    return App(
+        id=name,
+        broker=[f"aiokafka://{address}" for address in (settings.kafka or "").split(",")],
+        autodiscover=False,
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        store="memory://",
+        TableManager=TableManager,
+        stream_wait_empty=True,  # a rebalance waits for what is in hand; off by default
+        consumer_auto_offset_reset="earliest",
+        broker_commit_interval=settings.commit_interval.total_seconds(),
+        broker_session_timeout=10.0,
+        broker_heartbeat_interval=1.0,  # a member learns of a rebalance by its next heartbeat
+        broker_rebalance_timeout=60.0,
+        broker_request_timeout=40.0,  # a short one turns a 20 s outage into failures (FACTS.md)
+        broker_client_id=name,
+    )

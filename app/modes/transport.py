@@ -1,0 +1,267 @@
+"""Faust's aiokafka transport, changed so that what was fetched of a partition reaches the stream as one event.
+
+Groups, assignment, rebalancing and flow control stay Faust's; its bookkeeping per message goes (it costs two orders of
+magnitude), and `Ledger` keeps account of what may be committed. `app.modes.group` builds the app and runs it. Written
+against faust-streaming 0.15.3; every override names what it replaces.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Set
+from typing import Any, cast
+
+import aiokafka
+import faust
+import uvloop
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.structs import TopicPartition
+from faust.app import BootStrategy
+from faust.tables import manager
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, AppT
+from faust.types.tuples import ConsumerMessage, Message
+from mode.threads import WorkerThread
+from mode.utils.futures import notify
+
+from app.codec import Record
+from app.modes.ledger import Ledger, RecordBatch
+
+FETCH_BYTES = 1 << 20
+"""At most so much of a partition per fetch: about 4,000 ride events, one batch of the usual `max_batch`."""
+
+_FETCH_WAIT_MS = 100
+"""A fetch that waits for one partition keeps the others of its broker waiting; a record that arrives ends it at once."""
+
+Committable = Mapping[TopicPartition, int]
+BeforeCommit = Callable[[Committable, bool], Awaitable[Committable]]
+Rebalanced = Callable[[frozenset[TopicPartition]], Awaitable[None]]
+
+
+class _DaemonThread(WorkerThread):
+    """A consumer that cannot be stopped in time must not keep the process from ending."""
+
+    def __init__(self, service: Any, **kwargs: Any) -> None:
+        super().__init__(service, **kwargs)
+        self.daemon = True
+
+
+class _Fetchable(set[TP]):
+    """The partitions to drain, asked anew after every arrival: active ones with room for more.
+
+    It is true even when it is empty, because aiokafka takes an empty set for "every partition".
+    """
+
+    def __init__(self, active: Set[TP], ledger: Ledger) -> None:
+        self._active, self._ledger = active, ledger
+
+    def __contains__(self, where: TopicPartition) -> bool:
+        return where in self._active and self._ledger.has_room(where)
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """The thread in which aiokafka fetches and heartbeats, whatever the main thread is busy with."""
+
+    consumer: "Consumer"
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        """Faust's own passes neither the fetch wait nor the assignor.
+
+        Range assignment gives a member the same partition numbers of every topic, which the decision worker's join
+        rests on; round robin does so only by luck.
+        """
+        conf = self.app.conf
+        return aiokafka.AIOKafkaConsumer(
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            bootstrap_servers=driver.server_list(transport.url, transport.default_port),
+            partition_assignment_strategy=[RangePartitionAssignor],
+            enable_auto_commit=False,
+            auto_offset_reset=conf.consumer_auto_offset_reset,
+            max_partition_fetch_bytes=FETCH_BYTES,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
+            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            session_timeout_ms=int(conf.broker_session_timeout * 1000),
+            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
+            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+        )
+
+    async def _fetch_records(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109 - Faust's signature
+        max_records: int | None = None,  # noqa: ARG002 - the whole record set is drained
+    ) -> dict[Any, list[RecordBatch]]:
+        fetchable = _Fetchable(active_partitions, self.consumer.ledger)
+        fetched = await super()._fetch_records(consumer, cast("set[TP]", fetchable), timeout, None)
+        return {TP(*where): [_batch(where, records)] for where, records in fetched.items()}
+
+    def wake(self) -> None:
+        """A partition has room again: a fetch that waits looks at what has arrived. Callable from any thread."""
+        self.thread_loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        if self._consumer is not None:
+            for waiter in list(self._consumer._fetcher._fetch_waiters):  # noqa: SLF001 - there is no public way
+                if not waiter.done():
+                    waiter.set_result(None)
+
+
+class Consumer(driver.Consumer):
+    """Yields record sets, and commits what the ledger says is finished."""
+
+    app: "App"
+    _thread: ConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ledger = Ledger(self.app.limit_bytes, self._thread.wake)
+        self._commit_lock = asyncio.Lock()
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(
+            self, loop=self.loop, beacon=self.beacon, Worker=_DaemonThread, thread_loop=uvloop.new_event_loop()
+        )
+
+    def _to_message(self, tp: TP, record: RecordBatch) -> "BatchMessage":
+        """Replaces one message per record; entering the ledger here keeps its order that of the fetches."""
+        self.ledger.enter(record)
+        return BatchMessage(record, tp, self.app.consumer_generation_id)
+
+    def ack(self, message: Message) -> bool:
+        """Replaces Faust's list of every acked offset."""
+        message.acked = True
+        self._unacked_messages.discard(message)
+        self.ledger.finish(cast("BatchMessage", message).batch)
+        notify(self._waiting_for_ack)
+        return True
+
+    async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
+        """Nothing to do: the ledger knows the order of the batches, so it needs no list of missing offsets."""
+
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002
+        """Commit every finished partition.
+
+        Faust's takes a refused commit for a done one; here the ledger hears only of what the broker accepted.
+        """
+        async with self._commit_lock:  # two commits on their way could arrive in the wrong order
+            offsets = await self.app.before_commit(
+                self.ledger.committable(), self.app.rebalancing or not self.flow_active
+            )
+            assigned = self.assignment()
+            offsets = {where: offset for where, offset in offsets.items() if where in assigned}
+            if not offsets or not await self._commit(offsets):
+                return False
+            self.ledger.committed(offsets)
+            return True
+
+    async def commit_and_end_transactions(self) -> None:
+        """The last commit before partitions are given up.
+
+        Faust's does nothing when a commit is under way, which may have begun before the last batch was finished.
+        """
+        await self.force_commit()
+
+    async def verify_all_partitions_active(self) -> None:
+        """Replaces a log line that nobody acts on: `app.modes.watchdog` ends a worker that is stuck."""
+
+
+class Transport(driver.Transport):
+    Consumer = Consumer
+
+
+class TableManager(manager.TableManager):
+    """There are no tables, so start does not wait a second for them to be declared."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
+
+
+class BatchMessage(ConsumerMessage):
+    """A record set where Faust has one record."""
+
+    __slots__ = ("batch",)
+
+    def __init__(self, batch: RecordBatch, tp: TP, generation: int) -> None:
+        last = batch.records[-1]
+        super().__init__(
+            batch.topic, batch.partition, last.offset, last.timestamp_ms / 1000, 0, None, None, None, None, 0, 0, tp,
+            generation_id=generation,
+        )  # fmt: skip
+        self.batch = batch
+
+
+class Undecoded(faust.Schema[None, RecordBatch]):
+    """The record set is the value: decoding is the loop's, where a bad record is a dead letter and not a crash."""
+
+    def loads_key(self, app: AppT, message: Message, **options: Any) -> None:
+        """A record set has no key; its records do."""
+
+    def loads_value(self, app: AppT, message: Message, **options: Any) -> RecordBatch:  # noqa: ARG002 - Faust's signature
+        return cast("BatchMessage", message).batch
+
+
+class _Boot(BootStrategy):
+    enable_kafka_producer = False  # outputs go through app.bus, which says when they are delivered
+
+
+class App(faust.App):
+    """A Faust app that consumes record sets, tells of rebalances, and tells the loop when it has crashed.
+
+    Attributes:
+        limit_bytes: how much of a partition may be in hand.
+        before_commit: given the offsets that could be committed, and whether this is the last chance before the
+            partitions are given up, returns those that shall be.
+        failed: ends with the error that ended the app.
+    """
+
+    BootStrategy = _Boot
+    limit_bytes: int = FETCH_BYTES
+    before_commit: BeforeCommit
+    assigned: Rebalanced
+    revoked: Rebalanced
+    failed: asyncio.Future[None]
+
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
+
+    def _create_directories(self) -> None:
+        """Nothing is kept in the working directory."""
+
+    async def _on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        await super()._on_partitions_revoked(revoked)  # finishes what is in hand and commits it
+        self.ledger.clear()
+        if revoked and not self.should_stop:
+            await self._tell(self.revoked, revoked)
+
+    async def _on_partitions_assigned(self, assigned: set[TopicPartition], generation_id: int = 0) -> None:
+        self.ledger.clear()
+        if not self.should_stop:
+            await self._tell(self.assigned, assigned)
+        await super()._on_partitions_assigned(assigned, generation_id)
+
+    @property
+    def ledger(self) -> Ledger:
+        return cast("Consumer", self.consumer).ledger
+
+    async def _tell(self, hook: Rebalanced, partitions: set[TopicPartition]) -> None:
+        try:
+            await hook(frozenset(TopicPartition(*where) for where in partitions))
+        except Exception as error:
+            await self.crash(error)
+
+    def _crash(self, reason: BaseException) -> None:
+        """What any service of the app fails with ends here; the consumer's runs in a thread of its own."""
+        self.failed.get_loop().call_soon_threadsafe(self.fail, reason)
+        super()._crash(reason)
+
+    def fail(self, reason: BaseException) -> None:
+        if not self.failed.done():
+            self.failed.set_exception(reason)
+
+
+def _batch(where: TopicPartition, records: list[aiokafka.ConsumerRecord[bytes, bytes]]) -> RecordBatch:
+    topic, partition = where
+    batch = [Record(topic, partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in records]
+    return RecordBatch(topic, partition, batch, sum(len(r.value) for r in batch if r.value is not None))
