@@ -1,0 +1,111 @@
+"""What the terminal view shows, rendered to plain text."""
+
+import io
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from rich.console import Console, RenderableType
+
+from app.decisions import Figure
+from app.ledger import LiveError
+from app.live import LiveDecision
+from cli import panels
+from cli.panels import AgentStatus, Picture, Process, Rates, Status
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+
+
+def rendered(renderable: RenderableType, width: int = 150, height: int = 40) -> str:
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=False)
+    console.print(renderable)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def decision(subject_id: str = "ride-1", **changes: object) -> LiveDecision:
+    fields: dict[str, object] = {
+        "id": "c-1",
+        "at": NOW,
+        "subject_id": subject_id,
+        "kind": "ride",
+        "user_id": "u1",
+        "event_id": "e1",
+        "decision_id": "e1.0",
+        "action": "quote",
+        "event_at": NOW - timedelta(milliseconds=21),
+        "reasons": ("all figures are in bounds", "second reason"),
+        "predictions": (Figure(model="duration", version="1", value=12.345, unit="min"),),
+    }
+    return LiveDecision(**{**fields, **changes})
+
+
+def picture(**changes: object) -> Picture:
+    status = Status(
+        agents=(AgentStatus("duration", 1200, 1, "Stable"), AgentStatus("spam", 0, 0, "Empty")),
+        errors=(
+            LiveError("duration", "2023-01.1", "initial", "min", 812, 3.31, 5.0, -0.2, None),
+            LiveError("cancellation", "7", "initial", "probability", 90, 0.2, 0.3, 0.0, 0.0531),
+        ),
+    )
+    processes = (Process("duration", "running", 0, 181.4), Process("gateway", "signal 9", 3, None))
+    whole = Picture("http://127.0.0.1:8000", panels.LIVE, 65, Rates(100, 512.3, 4.25), status, (decision(),), processes)
+    return whole._replace(**changes)
+
+
+def row(text: str, name: str) -> list[str]:
+    return next(line for line in text.splitlines() if f" {name} " in line or line.startswith(name)).split()
+
+
+@pytest.mark.parametrize(("width", "height"), [(150, 42), (100, 50)])
+def test_the_screen_shows_everything_when_there_is_room(width: int, height: int) -> None:
+    text = rendered(panels.screen(picture(), width, height), width, height)
+    for expected in ("http://127.0.0.1:8000", "● live", "up 1:05", "512 predictions/s", "4.2 decisions/s"):
+        assert expected in text
+    for title in ("Latest decisions", "Parts", "Live error"):
+        assert title in text
+
+
+def test_a_small_terminal_keeps_the_decisions_and_the_parts() -> None:
+    text = rendered(panels.screen(picture(), 80, 24), 80, 24)
+    assert "ride-1" in text
+    assert "gateway" in text
+    assert "Live error" not in text
+
+
+def test_a_group_and_its_process_share_a_row() -> None:
+    shown = picture()
+    text = rendered(panels.parts_table(shown.status.agents, shown.processes), 80)
+    assert row(text, "duration") == ["duration", "running", "1,200", "1", "0", "181"]
+    assert row(text, "spam") == ["spam", "Empty", "0", "0", "–", "–"]
+    assert row(text, "gateway") == ["gateway", "signal", "9", "–", "–", "3", "–"]
+
+
+def test_a_decision_tells_its_figures_its_first_reason_and_what_it_lacks() -> None:
+    text = rendered(panels.decisions_table([decision(missing=("tip",), revision=2)]), 150)
+    assert "12.35 min · all figures are in bounds · revision 2 · without tip" in text
+    assert "second reason" not in text
+    assert text.rstrip().endswith("21")
+
+
+def test_the_age_of_a_recorded_event_is_no_latency() -> None:
+    text = rendered(panels.decisions_table([decision(event_at=NOW - timedelta(days=900))]), 120)
+    assert text.rstrip().endswith("–")
+
+
+def test_hostile_text_is_shown_as_text() -> None:
+    text = rendered(panels.decisions_table([decision("[red]x[/]", reasons=("[link=http://evil]click[/link]",))]), 150)
+    assert "[red]x[/]" in text
+    assert "[link=http://evil]click[/link]" in text
+
+
+def test_the_line_for_a_log() -> None:
+    assert panels.line(picture()) == (
+        "live · events 100/s · predictions 512/s · decisions 4.2/s · lag 1,200 · "
+        "error: duration 3.31 min, cancellation 0.053 Brier"
+    )
+
+
+def test_nothing_known_yet_is_no_error() -> None:
+    empty = Picture("http://x", "connecting", 0.0, Rates(), Status(), (), ())
+    assert "○ connecting" in rendered(panels.screen(empty, 120, 40), 120)
+    assert panels.line(empty) == "connecting · events –/s · predictions –/s · decisions –/s · lag 0"
