@@ -1,0 +1,172 @@
+"""`millrace simulate`: people who ask for rides and publish videos, made up or recorded, against the running gateway."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from app.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from simulator.progress import RunProgress
+    from simulator.report import Report
+    from simulator.scenario import Scenario
+
+
+class What(StrEnum):
+    rides = "rides"
+    uploads = "uploads"
+    all = "all"
+
+
+class Via(StrEnum):
+    http = "http"
+    kafka = "kafka"
+
+
+def simulate(
+    what: Annotated[What, typer.Argument(help="rides, uploads or both")] = What.all,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="new rides and uploads per second [default: 2]")] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="seconds of event time per second [default: 30; for --from as fast as it goes]"),
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="stop after so many rides and uploads")] = None,
+    seconds: Annotated[float | None, typer.Option("--for", min=0.1, help="begin none after so many seconds")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="replay real ones: a TLC month (.parquet), the trending table (.csv)")
+    ] = None,
+    users: Annotated[int, typer.Option(min=1, max=5000, help="how many riders, and how many uploaders")] = 200,
+    seed: Annotated[int, typer.Option(help="the same seed makes the same rides and uploads")] = 0,
+    run: Annotated[str | None, typer.Option(help="names the run in every id; the same one again is a resend")] = None,
+    start: Annotated[datetime | None, typer.Option(help="event time of the beginning (UTC) [default: now]")] = None,
+    every: Annotated[float, typer.Option(min=1, help="seconds of event time between a car's positions")] = 20,
+    url: Annotated[str | None, typer.Option(help="the gateway [default: the one of the settings]")] = None,
+    via: Annotated[
+        Via, typer.Option(help="kafka: past the gateway, straight onto the topics, thousands a second")
+    ] = Via.http,
+    lanes: Annotated[int, typer.Option(min=1, max=1000, help="requests in flight, at most")] = 32,
+    poison: Annotated[
+        float, typer.Option(min=0, max=0.9, help="with --via kafka: the share of records that are bad")
+    ] = 0,
+    report: Annotated[
+        bool | None, typer.Option(help="wait for the decisions and report [default: when the run has an end]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="the report as one JSON object")] = False,
+) -> None:
+    """Send rides and uploads to the running gateway, each user with a token of their own.
+
+    Rides live their whole life: requested, started, positions on the way, completed with duration, fare and tip, or
+    cancelled, or never heard of again. Uploads are harmless, spam, toxic or copied. Event time runs --speed times as
+    fast as the clock. A run with an end waits for its decisions and reports: what came, how fast, how far off.
+
+    Examples:
+
+      millrace simulate
+
+      millrace simulate rides --rate 10 --speed 60 --for 120
+
+      millrace simulate --from green_tripdata_2023-02.parquet
+
+      millrace simulate --from green_tripdata_2023-02.parquet --speed 600 --count 1000
+
+      millrace simulate uploads --from youtube_trending_2017.csv --rate 50 --json
+
+      millrace simulate --via kafka --rate 5000 --count 100000 --poison 0.1
+    """
+    import uvloop
+
+    from app.settings import read_settings
+    from simulator.progress import RunProgress
+    from simulator.report import show
+    from simulator.scenario import Options, Scenario
+
+    if poison and via is Via.http:
+        raise ConfigurationError("--poison needs --via kafka: the gateway lets no bad record through")
+    settings = read_settings()
+    options = Options(
+        run=run or f"{seed}-{int(time.time()):x}",
+        start=(start or datetime.now(UTC)).replace(tzinfo=UTC),
+        what=what.value,
+        rate=rate,
+        speed=speed,
+        seed=seed,
+        users=users,
+        every=timedelta(seconds=every),
+        count=count,
+        seconds=seconds,
+        source=source,
+    )
+    scenario = Scenario(options)
+    ends = source is not None or count is not None or seconds is not None
+    wanted = report if report is not None else ends and via is Via.http
+    with RunProgress(scenario.total, quiet=as_json) as progress:
+        try:
+            found = uvloop.run(
+                _go(scenario, settings, progress, via, url, lanes, poison, options.run if wanted else None)
+            )
+        except KeyboardInterrupt:
+            found = None
+    if found is None:
+        return _tell(progress, scenario, as_json)
+    typer.echo(found.to_json()) if as_json else show(found, Console())
+    raise typer.Exit(0 if found.whole else 1)
+
+
+def gateway_url(settings: "Settings") -> str:
+    """Where the gateway of these settings is to be reached from here."""
+    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104  # compared, not bound
+    return f"http://{host}:{settings.port}"
+
+
+async def _go(
+    scenario: "Scenario",
+    settings: "Settings",
+    progress: "RunProgress",
+    via: Via,
+    url: str | None,
+    lanes: int,
+    poison: float,
+    reported: str | None,
+) -> "Report | None":
+    """Run it; the report, where one is asked for under that run's name."""
+    from app.tokens import read_secret
+    from simulator import run
+    from simulator.badges import Badges
+
+    if via is Via.kafka:
+        await _by_kafka(scenario, settings, progress, poison)
+        return None
+    badges, address = Badges(read_secret(settings)), url or gateway_url(settings)
+    if reported is None:
+        await run.by_http(scenario, address, badges, lanes=lanes, watch=progress.watch)
+        return None
+    return await run.replay(scenario, address, badges, run=reported, lanes=lanes, watch=progress.watch)
+
+
+async def _by_kafka(scenario: "Scenario", settings: "Settings", progress: "RunProgress", poison: float) -> None:
+    from app.bus import KafkaProducer
+    from cli.services import attached
+    from simulator import run
+
+    with attached(settings) as resolved:
+        producer = KafkaProducer(resolved.kafka)
+        try:
+            await run.by_kafka(scenario, producer, poison=poison, watch=progress.watch)
+        finally:
+            await producer.close()
+
+
+def _tell(progress: "RunProgress", scenario: "Scenario", as_json: bool) -> None:
+    """What was sent by a run nobody waited for."""
+    from simulator.report import show_tally, tally_json
+
+    if as_json:
+        typer.echo(tally_json(progress.tally, progress.seconds))
+    else:
+        show_tally(progress.tally, progress.seconds, scenario.skipped, Console())

@@ -1,0 +1,88 @@
+"""`millrace watch`: look on, live, as a user does; reconnects and goes on where it was."""
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from simulator.client import LiveClient, Lost
+
+
+def watch(
+    user: Annotated[str | None, typer.Option(help="whose updates, for instance rider-7")] = None,
+    everyone: Annotated[
+        bool, typer.Option("--all", help="everybody's: the operator's view [default without --user]")
+    ] = False,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="MILLRACE_TOKEN", help="an access token [default: minted with this machine's secret]"),
+    ] = None,
+    last_id: Annotated[str | None, typer.Option(help="go on after this message")] = None,
+    url: Annotated[str | None, typer.Option(help="the gateway [default: the one of the settings]")] = None,
+    predictions: Annotated[
+        bool, typer.Option(help="show each figure, too, not only the decisions and corrections")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="every message as one line of JSON")] = False,
+) -> None:
+    """Print predictions and decisions as they happen, until Ctrl-C.
+
+    A lost connection is made again, after a growing pause, and goes on where it was; when the history no longer
+    reaches back, it says so and shows the latest decisions instead.
+
+    Examples:
+
+      millrace watch
+
+      millrace watch --user rider-7 --predictions
+
+      millrace watch --all --json | jq 'select(.type == "decision") | .action'
+    """
+    import uvloop
+
+    from app.settings import read_settings
+    from app.tokens import read_secret
+    from cli.simulate import gateway_url
+    from simulator.badges import Badges
+    from simulator.client import LiveClient
+
+    settings, console = read_settings(), Console(stderr=as_json)
+
+    def minted() -> str:
+        badges = Badges(read_secret(settings))
+        return badges.of(user) if user and not everyone else badges.operator()
+
+    client = LiveClient(
+        url or gateway_url(settings),
+        (lambda: token) if token else minted,
+        everyone=everyone or (user is None and token is None),
+        last_id=last_id,
+        lost=lambda end: _lost(end, console),
+    )
+    try:
+        uvloop.run(_print(client, console, as_json=as_json, predictions=predictions))
+    except KeyboardInterrupt:
+        console.print("[dim]stopped[/dim]")
+
+
+async def _print(client: "LiveClient", console: Console, *, as_json: bool, predictions: bool) -> None:
+    import msgspec
+
+    from app.live import LivePrediction
+    from simulator.show import line
+
+    async with aclosing(client.messages()) as messages:
+        async for message in messages:
+            if as_json:
+                typer.echo(msgspec.json.encode(message).decode())
+            elif predictions or not (isinstance(message, LivePrediction) and message.stage == "initial"):
+                text = line(message)
+                if text is not None:
+                    console.print(text, soft_wrap=True)
+
+
+def _lost(end: "Lost", console: Console) -> None:
+    from simulator.show import lost
+
+    console.print(lost(end))

@@ -1,0 +1,79 @@
+"""Live messages as lines a person reads; what `millrace watch` prints."""
+
+from rich.text import Text
+
+from app.decisions import Figure
+from app.live import AnyLive, Connected, LiveDecision, LivePrediction, LiveRevision, Reconnect
+from simulator.client import Lost
+
+COLOURS = {"quote": "green", "confirm": "yellow", "keep": "green", "review": "yellow", "remove": "red"}
+RIDE_FIGURES = ("eta", "duration", "cost", "tip", "cancellation")
+
+
+def line(message: AnyLive) -> Text | None:
+    """One line; `None` for what is not worth one (heartbeats)."""
+    match message:
+        case LiveDecision():
+            return _decision(message)
+        case LivePrediction():
+            return _prediction(message)
+        case Connected(recovered=True):
+            return Text("· connected, nothing missed", "dim")
+        case Connected():
+            held = f"; here are the latest {len(message.snapshot)} decisions" if message.snapshot else ""
+            return Text(f"· connected as {message.user_id}, from now on (recovered: false){held}", "dim yellow")
+        case Reconnect():
+            return Text(f"· the gateway says: {message.reason}", "yellow")
+    return None
+
+
+def lost(end: Lost) -> Text:
+    """A connection that ended."""
+    return Text(f"· connection lost: {end.reason}; trying again in {end.retry_s:.1f} s", "yellow")
+
+
+def _decision(decision: LiveDecision) -> Text:
+    """What was decided, about what, the decisive reason, the figures of a ride."""
+    name = f"{decision.action} (revised)" if isinstance(decision, LiveRevision) else decision.action
+    text = _head(decision, name, f"bold {COLOURS.get(decision.action, '')}")
+    if decision.kind == "ride":
+        text.append(" · ".join(_ride(decision.predictions)))
+    if decision.reasons:
+        text.append(f"{' · ' if decision.kind == 'ride' else ''}{decision.reasons[0]}", "italic")
+    if decision.missing:
+        text.append(f" · without {', '.join(decision.missing)}", "yellow")
+    return text
+
+
+def _prediction(prediction: LivePrediction) -> Text:
+    """One figure; a correction says that it is one."""
+    corrected = prediction.stage == "correction"
+    text = _head(prediction, prediction.model, "cyan" if corrected else "dim cyan")
+    text.append(told(prediction.value, prediction.unit), "" if corrected else "dim")
+    if corrected:
+        text.append(" corrected on the way", "cyan")
+    return text
+
+
+def _head(message: LiveDecision | LivePrediction, name: str, style: str) -> Text:
+    text = Text(f"{message.at.astimezone():%H:%M:%S} ", "dim")
+    text.append(f"{message.subject_id:<22} ", "dim")
+    return text.append(f"{name:<14} ", style)
+
+
+def _ride(figures: tuple[Figure, ...]) -> list[str]:
+    by_model = {figure.model: figure for figure in figures}
+    return [f"{name} {told(by_model[name].value, by_model[name].unit)}" for name in RIDE_FIGURES if name in by_model]
+
+
+def told(value: float, unit: str) -> str:
+    """A figure with its unit.
+
+    >>> told(12.345, "min"), told(17.5, "usd"), told(0.0312, "probability"), told(0.97, "similarity")
+    ('12.3 min', '$17.50', '3.1 %', '97.0 % alike')
+    """
+    if unit == "usd":
+        return f"${value:.2f}"
+    if unit in ("probability", "similarity"):
+        return f"{100 * value:.1f} %{' alike' if unit == 'similarity' else ''}"
+    return f"{value:.1f} {unit}"
