@@ -1,12 +1,18 @@
-"""THE table of topics: what lives where, keyed by what, kept how long. Creating and checking them happens at start."""
+"""THE table of topics: what lives where, keyed by what, kept how long, and what an existing one must be like.
 
-from dataclasses import dataclass
+Pure; `app.topic_admin` creates and checks them on the brokers at start.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
 from app.decisions import Decision
+from app.errors import TopicMismatch
 from app.events import AnyRide, AnyUpload
 from app.predictions import Prediction
+from app.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,7 @@ class Topic:
         key: the field that is the Kafka key.
         copartitioned: shares its partition count with every other such topic, so that one decision worker owns the
             same users on all of them.
+        config: Kafka's own topic settings besides retention and cleanup.
     """
 
     name: str
@@ -26,6 +33,13 @@ class Topic:
     retention: timedelta
     cleanup: Literal["delete", "compact"] = "delete"
     copartitioned: bool = True
+    config: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def configuration(self) -> dict[str, str]:
+        """What the topic is created with, as Kafka names it."""
+        kept = {} if self.cleanup == "compact" else {"retention.ms": f"{self.retention.total_seconds() * 1000:.0f}"}
+        return {"cleanup.policy": self.cleanup, **kept, **self.config}
 
 
 RIDES = Topic("rides", AnyRide, "user_id", timedelta(days=7))
@@ -37,6 +51,94 @@ DEAD_LETTERS = Topic("dead-letters", None, "key of the record", timedelta(days=3
 TOPICS = (RIDES, UPLOADS, PREDICTIONS, DECISIONS, DEAD_LETTERS)
 
 
+MAX_SNAPSHOT_BYTES = 16 * 1024 * 1024
+_STATE_CONFIG = {
+    "max.message.bytes": str(MAX_SNAPSHOT_BYTES),
+    # A snapshot comes with every commit and only the last one counts: without these a gigabyte would pile up per partition.
+    "segment.bytes": str(4 * MAX_SNAPSHOT_BYTES),
+    "min.cleanable.dirty.ratio": "0.1",
+}
+
+
 def state_topic(agent: str) -> Topic:
     """The snapshots of a stateful agent: partition i of this topic holds those of partition i of its input."""
-    return Topic(f"state.{agent}", None, "partition", timedelta(days=3650), cleanup="compact")
+    return Topic(f"state.{agent}", None, "partition", timedelta(days=3650), cleanup="compact", config=_STATE_CONFIG)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A topic as the broker has it.
+
+    Attributes:
+        replication: of the partition that has the fewest replicas.
+        config: what the broker says of its configuration; empty where it was not asked.
+    """
+
+    partitions: int
+    replication: int
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What there is: how many brokers, and which topics."""
+
+    brokers: int
+    topics: Mapping[str, Found]
+
+
+def missing(wanted: Iterable[Topic], cluster: Cluster, settings: Settings) -> list[Topic]:
+    """Those of the table the cluster does not have yet.
+
+    Raises `TopicMismatch` for the first that exists in a shape that would lose data or hang a worker.
+    """
+    absent = []
+    for topic in wanted:
+        found = cluster.topics.get(topic.name)
+        if found is None:
+            absent.append(topic)
+        else:
+            _check(topic, found, cluster, settings)
+    if absent and settings.replication > cluster.brokers:
+        raise TopicMismatch(
+            absent[0].name,
+            f"it is to have {settings.replication} replicas, and there are {cluster.brokers} brokers",
+            f"start more brokers, or set MILLRACE_REPLICATION={cluster.brokers}",
+        )
+    return absent
+
+
+def _check(topic: Topic, found: Found, cluster: Cluster, settings: Settings) -> None:
+    if topic.copartitioned and found.partitions != settings.partitions:
+        raise TopicMismatch(
+            topic.name,
+            f"it has {found.partitions} partitions and MILLRACE_PARTITIONS is {settings.partitions}, so its workers "
+            "would not own the same users as the others",
+            _repartition(found.partitions, cluster),
+        )
+    if found.replication < settings.replication:
+        raise TopicMismatch(
+            topic.name,
+            f"it has {found.replication} replicas and MILLRACE_REPLICATION is {settings.replication}",
+            "add replicas (kafka-reassign-partitions.sh), or lower the setting",
+        )
+    policy = found.config.get("cleanup.policy", topic.cleanup)
+    if policy != topic.cleanup:
+        raise TopicMismatch(
+            topic.name, f"its cleanup.policy is {policy}", f"set it to {topic.cleanup} (kafka-configs.sh)"
+        )
+    largest = topic.config.get("max.message.bytes", "0")
+    if int(found.config.get("max.message.bytes", largest)) < int(largest):
+        raise TopicMismatch(topic.name, "its max.message.bytes is too small", f"set it to {largest} (kafka-configs.sh)")
+
+
+def _repartition(partitions: int, cluster: Cluster) -> str:
+    """The remedy: if all of the table's topics agree, the setting is what is wrong."""
+    others = {
+        cluster.topics[topic.name].partitions
+        for topic in TOPICS
+        if topic.copartitioned and topic.name in cluster.topics
+    }
+    if others <= {partitions}:
+        return f"set MILLRACE_PARTITIONS={partitions}"
+    return "delete it and let it be created anew, or choose other brokers: keys would move between partitions otherwise"

@@ -40,10 +40,12 @@ def prepared(settings: Settings) -> Iterator[Settings]:
     """What must be there before the parts start: services, topics, and the heavy imports they will share."""
     import asyncio
 
-    from app import embedded, topics
+    from app import agent, embedded, topic_admin
+    from app.topics import state_topic
 
     with embedded.services(settings) as resolved:
-        asyncio.run(topics.ensure(resolved))
+        states = [state_topic(name) for name in agent.names() if agent.find(name).state]
+        asyncio.run(topic_admin.ensure(resolved, states))
         _preload()
         yield resolved
 
