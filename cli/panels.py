@@ -41,7 +41,6 @@ class AgentStatus(Struct, frozen=True):
     name: str
     lag: int
     members: int
-    state: str = ""
 
 
 class Status(Struct, frozen=True):
@@ -49,7 +48,8 @@ class Status(Struct, frozen=True):
 
     agents: tuple[AgentStatus, ...] = ()
     errors: tuple[LiveError, ...] = ()
-    counters: Mapping[str, float] = {}
+    rates: Mapping[str, float] = {}
+    decisions: Mapping[str, int] = {}
 
 
 class Process(NamedTuple):
@@ -66,14 +66,6 @@ class Process(NamedTuple):
     rss_mb: float | None
 
 
-class Rates(NamedTuple):
-    """Per second; `None` while it is not known."""
-
-    events: float | None = None
-    predictions: float | None = None
-    decisions: float | None = None
-
-
 class Picture(NamedTuple):
     """All that one frame shows.
 
@@ -85,7 +77,6 @@ class Picture(NamedTuple):
     url: str
     connection: str
     up_s: float
-    rates: Rates
     status: Status
     decisions: Sequence[LiveDecision]
     processes: Sequence[Process]
@@ -110,17 +101,15 @@ def screen(picture: Picture, width: int, height: int) -> RenderableType:
 
 def line(picture: Picture) -> str:
     """The same in one line, for a log."""
-    rates, status = picture.rates, picture.status
-    lag = sum(agent.lag for agent in status.agents)
+    status = picture.status
     errors = [f"{error.model} {_error(error)}" for error in status.errors if error.stage == "initial"]
     parts = [
         picture.connection,
-        f"events {_rate(rates.events)}/s",
-        f"predictions {_rate(rates.predictions)}/s",
-        f"decisions {_rate(rates.decisions)}/s",
-        f"lag {lag:,}",
+        *(f"{name} {_rate(value)}/s" for name, value in status.rates.items()),
+        *([f"lag {sum(agent.lag for agent in status.agents):,}"] if status.agents else []),
+        *([f"error: {', '.join(errors)}"] if errors else []),
     ]
-    return " · ".join(parts + ([f"error: {', '.join(errors)}"] if errors else []))
+    return " · ".join(parts)
 
 
 def headline(picture: Picture) -> RenderableType:
@@ -134,10 +123,10 @@ def headline(picture: Picture) -> RenderableType:
         (picture.connection, "" if live else "yellow"),
         (f"   up {_clock(picture.up_s)}   Ctrl-C stops", "dim"),
     )
-    rates = Text("   ").join(
-        Text.assemble((_rate(value), "bold"), (f" {name}/s", "dim")) for name, value in picture.rates._asdict().items()
-    )
-    return Panel(Group(top, rates), border_style="dim", padding=(0, 1))
+    rates = [(_rate(value), f" {name}/s") for name, value in picture.status.rates.items()]
+    counts = [(f"{times:,}", f" {action}") for action, times in picture.status.decisions.items()]
+    figures = Text("   ").join(Text.assemble((value, "bold"), (name, "dim")) for value, name in rates + counts)
+    return Panel(Group(top, figures), border_style="dim", padding=(0, 1))
 
 
 def decisions_table(decisions: Sequence[LiveDecision]) -> Table:
@@ -182,10 +171,9 @@ def _titled(title: str, table: Table) -> Panel:
 
 
 def _part(group: AgentStatus | None, process: Process | None) -> tuple[Text, Text, Text, Text, Text]:
-    state = process.state if process else group.state if group else ""
     none = Text("–", "dim")
     return (
-        Text(state, "red" if process and process.rss_mb is None else ""),
+        Text(process.state, "red" if process.rss_mb is None else "") if process else none,
         Text(f"{group.lag:,}", "yellow" if group.lag > BEHIND else "") if group else none,
         Text(str(group.members), "" if group.members else "red") if group else none,
         Text(str(process.restarts), "yellow" if process.restarts else "") if process else none,
@@ -224,9 +212,7 @@ def _told(value: float, unit: str) -> str:
     return f"${value:.2f}" if unit == "usd" else f"{value:.2f} {unit}"
 
 
-def _rate(value: float | None) -> str:
-    if value is None:
-        return "–"
+def _rate(value: float) -> str:
     return f"{value:.1f}" if 0 < value < 9.95 else f"{value:,.0f}"
 
 

@@ -15,8 +15,8 @@ import psutil
 from rich.console import Console
 from rich.live import Live
 
-from app.live import AnyLive, Connected, LiveDecision, LivePrediction
-from cli.panels import LIVE, Picture, Process, Rates, Status, line, screen
+from app.live import AnyLive, Connected, LiveDecision
+from cli.panels import LIVE, Picture, Process, Status, line, screen
 from simulator.badges import Token
 from simulator.client import LiveClient, Lost
 
@@ -25,31 +25,8 @@ FRAME_S = 0.25
 """Four frames a second can be read; more only cost the processor the models need."""
 STATUS_S = 2.0
 LINE_S = 5.0
-WINDOW_S = 5.0
-"""Rates are over so many seconds: steady enough to read, fresh enough to see a stall."""
 
 Processes = Callable[[], Sequence[Process]]
-
-
-@dataclass
-class Meter:
-    """How much of something happens per second, from running totals."""
-
-    _points: deque[tuple[float, float]] = field(default_factory=deque)
-
-    def note(self, now: float, total: float) -> None:
-        """The total at `now`; one that is smaller than before begins anew."""
-        if self._points and total < self._points[-1][1]:
-            self._points.clear()
-        self._points.append((now, total))
-        while len(self._points) > 2 and now - self._points[1][0] >= WINDOW_S:
-            self._points.popleft()
-
-    def per_s(self) -> float | None:
-        if len(self._points) < 2:
-            return None
-        (first_at, first), (last_at, last) = self._points[0], self._points[-1]
-        return (last - first) / (last_at - first_at) if last_at > first_at else None
 
 
 @dataclass
@@ -58,7 +35,7 @@ class View:
 
     Attributes:
         url: the address to open.
-        predictions, decided: live messages that came, in all.
+        connection: `LIVE`, or why it is not.
     """
 
     url: str
@@ -67,9 +44,6 @@ class View:
     connection: str = "connecting"
     status: Status = field(default_factory=Status)
     decisions: deque[LiveDecision] = field(default_factory=lambda: deque(maxlen=DECISIONS_KEPT))
-    predictions: int = 0
-    decided: int = 0
-    _meters: tuple[Meter, Meter, Meter] = field(default_factory=lambda: (Meter(), Meter(), Meter()))
     _began: float = 0.0
 
     def __post_init__(self) -> None:
@@ -79,30 +53,15 @@ class View:
         """Something came over the websocket."""
         if isinstance(message, Connected):
             self.connection = LIVE
-        elif isinstance(message, LivePrediction):
-            self.predictions += 1
         elif isinstance(message, LiveDecision):
-            self.decided += 1
             self.decisions.appendleft(message)
 
     def lost(self, lost: Lost) -> None:
         self.connection = f"{lost.reason}; again in {lost.retry_s:.1f} s"
 
-    def heard(self, status: Status) -> None:
-        """The gateway told its status."""
-        self.status = status
-        if (events := status.counters.get("events")) is not None:
-            self._meters[0].note(self.clock(), events)
-
     def picture(self) -> Picture:
-        now = self.clock()
-        events, predictions, decisions = self._meters
-        predictions.note(now, self.predictions)
-        decisions.note(now, self.decided)
-        rates = Rates(events.per_s(), predictions.per_s(), decisions.per_s())
-        return Picture(
-            self.url, self.connection, now - self._began, rates, self.status, tuple(self.decisions), self.processes()
-        )
+        up_s = self.clock() - self._began
+        return Picture(self.url, self.connection, up_s, self.status, tuple(self.decisions), self.processes())
 
 
 async def show(
@@ -171,7 +130,7 @@ async def _poll(view: View, token: Token) -> None:
         while True:
             try:
                 answer = await http.get("/v1/status", headers={"Authorization": f"Bearer {token()}"})
-                view.heard(msgspec.json.decode(answer.raise_for_status().content, type=Status))
+                view.status = msgspec.json.decode(answer.raise_for_status().content, type=Status)
             except httpx.HTTPError:
                 pass  # the figures stay as they were; the websocket tells how the connection is
             await asyncio.sleep(STATUS_S)

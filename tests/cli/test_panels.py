@@ -10,7 +10,7 @@ from app.decisions import Figure
 from app.ledger import LiveError
 from app.live import LiveDecision
 from cli import panels
-from cli.panels import AgentStatus, Picture, Process, Rates, Status
+from cli.panels import AgentStatus, Picture, Process, Status
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -41,14 +41,16 @@ def decision(subject_id: str = "ride-1", **changes: object) -> LiveDecision:
 
 def picture(**changes: object) -> Picture:
     status = Status(
-        agents=(AgentStatus("duration", 1200, 1, "Stable"), AgentStatus("spam", 0, 0, "Empty")),
+        agents=(AgentStatus("duration", 1200, 1), AgentStatus("spam", 0, 0)),
         errors=(
             LiveError("duration", "2023-01.1", "initial", "min", 812, 3.31, 5.0, -0.2, None),
             LiveError("cancellation", "7", "initial", "probability", 90, 0.2, 0.3, 0.0, 0.0531),
         ),
+        rates={"events": 100, "predictions": 512.3, "decisions": 4.25},
+        decisions={"quote": 7001},
     )
     processes = (Process("duration", "running", 0, 181.4), Process("gateway", "signal 9", 3, None))
-    whole = Picture("http://127.0.0.1:8000", panels.LIVE, 65, Rates(100, 512.3, 4.25), status, (decision(),), processes)
+    whole = Picture("http://127.0.0.1:8000", panels.LIVE, 65, status, (decision(),), processes)
     return whole._replace(**changes)
 
 
@@ -59,7 +61,14 @@ def row(text: str, name: str) -> list[str]:
 @pytest.mark.parametrize(("width", "height"), [(150, 42), (100, 50)])
 def test_the_screen_shows_everything_when_there_is_room(width: int, height: int) -> None:
     text = rendered(panels.screen(picture(), width, height), width, height)
-    for expected in ("http://127.0.0.1:8000", "● live", "up 1:05", "512 predictions/s", "4.2 decisions/s"):
+    for expected in (
+        "http://127.0.0.1:8000",
+        "● live",
+        "up 1:05",
+        "512 predictions/s",
+        "4.2 decisions/s",
+        "7,001 quote",
+    ):
         assert expected in text
     for title in ("Latest decisions", "Parts", "Live error"):
         assert title in text
@@ -76,7 +85,7 @@ def test_a_group_and_its_process_share_a_row() -> None:
     shown = picture()
     text = rendered(panels.parts_table(shown.status.agents, shown.processes), 80)
     assert row(text, "duration") == ["duration", "running", "1,200", "1", "0", "181"]
-    assert row(text, "spam") == ["spam", "Empty", "0", "0", "–", "–"]
+    assert row(text, "spam") == ["spam", "–", "0", "0", "–", "–"]
     assert row(text, "gateway") == ["gateway", "signal", "9", "–", "–", "3", "–"]
 
 
@@ -106,6 +115,6 @@ def test_the_line_for_a_log() -> None:
 
 
 def test_nothing_known_yet_is_no_error() -> None:
-    empty = Picture("http://x", "connecting", 0.0, Rates(), Status(), (), ())
+    empty = Picture("http://x", "connecting", 0.0, Status(), (), ())
     assert "○ connecting" in rendered(panels.screen(empty, 120, 40), 120)
-    assert panels.line(empty) == "connecting · events –/s · predictions –/s · decisions –/s · lag 0"
+    assert panels.line(empty) == "connecting"

@@ -19,8 +19,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from app.live import Connected, LiveDecision, LivePrediction
-from cli.panels import Process, Status
-from cli.view import Meter, View, show, supervised
+from cli.panels import Process
+from cli.view import View, show, supervised
 from simulator.client import Lost
 from simulator.errors import AccessRefused
 
@@ -48,8 +48,8 @@ async def _live(socket: WebSocket) -> None:
 
 async def _status(request: Request) -> JSONResponse:
     assert request.headers["Authorization"] == "Bearer good"
-    agents = [{"name": "eta", "lag": 4, "members": 1, "state": "Stable"}]
-    return JSONResponse({"agents": agents, "errors": [], "counters": {"events": 10}, "added_later": True})
+    agents = [{"name": "eta", "lag": 4, "members": 1, "group": "millrace.eta"}]
+    return JSONResponse({"agents": agents, "errors": [], "rates": {"events": 12}, "decisions": {}, "uptime_s": 3})
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ async def test_on_a_terminal_it_shows_what_happens_and_ends_when_cancelled(url: 
 async def test_elsewhere_it_prints_lines(url: str) -> None:
     console = Console(file=io.StringIO(), force_terminal=False, width=140)
     shown = asyncio.create_task(show(url, lambda: "good", console=console, line_s=0.05))
-    await until(lambda: "live · " in screen_text(console) and "lag 4" in screen_text(console))
+    await until(lambda: "live · " in screen_text(console) and "events 12/s · lag 4" in screen_text(console))
     shown.cancel()
     await asyncio.gather(shown, return_exceptions=True)
     assert screen_text(console).startswith(f"Millrace: open {url}\n")
@@ -106,31 +106,6 @@ def test_a_lost_connection_is_told_until_it_is_back() -> None:
     assert view.picture().connection == "the gateway is restarting; again in 0.5 s"
     view.message(CONNECTED)
     assert view.picture().connection == "live"
-
-
-def test_rates_come_from_what_was_heard() -> None:
-    now = 0.0
-    view = View("http://x", lambda: (), clock=lambda: now)
-    view.heard(Status(counters={"events": 100}))
-    view.picture()
-    now = 2.0
-    for _ in range(3):
-        view.message(PREDICTION)
-    view.message(DECISION)
-    view.heard(Status(counters={"events": 300}))
-    assert view.picture().rates == (100.0, 1.5, 0.5)
-
-
-def test_a_meter_forgets_what_is_old_and_begins_anew_after_a_restart() -> None:
-    meter = Meter()
-    assert meter.per_s() is None
-    for second in range(20):
-        meter.note(second, 10 * second if second < 10 else 90)
-    assert meter.per_s() == 0
-    meter.note(20, 5)
-    assert meter.per_s() is None
-    meter.note(21, 25)
-    assert meter.per_s() == 20
 
 
 def test_the_processes_of_the_supervisor(tmp_path: Path) -> None:
