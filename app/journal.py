@@ -30,7 +30,20 @@ from sqlalchemy.dialects import postgresql, sqlite
 from app import codec
 from app.decisions import Decision
 from app.events import AnyRide
-from app.ledger import UNDECIDED, Answer, Case, Entry, ErrorKey, ErrorSum, Mark, Position, Subject, SubjectKey, Truth
+from app.ledger import (
+    UNDECIDED,
+    Answer,
+    Case,
+    Entry,
+    ErrorKey,
+    ErrorSum,
+    Made,
+    Mark,
+    Position,
+    Subject,
+    SubjectKey,
+    Truth,
+)
 from app.predictions import Prediction
 from app.schema import cases, decisions, live_errors, outcomes, predictions
 from app.store import Store
@@ -45,6 +58,7 @@ class Unpushed(NamedTuple):
     """A decision in the outbox; `offset` is `None` until the topic `decisions` has it."""
 
     decision: Decision
+    traceparent: str | None
     partition: int | None
     offset: int | None
 
@@ -93,19 +107,20 @@ class Journal(Store):
         return self._unpushed(partitions, decisions.c.offset.is_not(None), limit)
 
     def _unpushed(self, partitions: Collection[int], which: ColumnElement[bool], limit: int | None) -> list[Unpushed]:
-        query = select(decisions.c.message, decisions.c.partition, decisions.c.offset).where(
+        columns = (decisions.c.message, decisions.c.traceparent, decisions.c.partition, decisions.c.offset)
+        query = select(*columns).where(
             decisions.c.source_partition.in_(partitions), decisions.c.published == false(), which
         )
         with self.connected() as connection:
             rows = connection.execute(query.order_by(decisions.c.at, decisions.c.revision).limit(limit)).all()
-        return [Unpushed(_decisions.decode(row.message), row.partition, row.offset) for row in rows]
+        return [Unpushed(_decisions.decode(message), *rest) for message, *rest in rows]
 
     def save(self, entry: Entry, marks: Sequence[Mark] = ()) -> None:
         """Write one micro-batch down, and how far earlier decisions have been pushed, in one transaction."""
         with self.transaction() as connection:
             _execute(connection, self._upsert(cases, update=("revision",)), map(_case_row, entry.cases.values()))
             _execute(connection, self._upsert(predictions), map(_answer_row, entry.answers))
-            _execute(connection, self._upsert(decisions), (_decision_row(*item) for item in entry.decisions))
+            _execute(connection, self._upsert(decisions), map(_decision_row, entry.decisions))
             _execute(connection, self._upsert(outcomes), (_truth_row(truth, entry.at) for truth in entry.truths))
             _execute(connection, self._add(), _error_rows(entry.errors))
             _execute(connection, _MARK, map(_mark_row, marks))
@@ -182,6 +197,7 @@ def _case(row: Row[Any]) -> Case:
         event_at=row.event_at,
         position=Position(row.topic, row.partition, row.offset, row.timestamp_ms),
         seen_at=row.seen_at,
+        traceparent=row.traceparent,
         revision=row.revision,
     )
 
@@ -194,6 +210,7 @@ def _case_row(case: Case) -> Values:
         "kind": case.kind,
         "event_at": case.event_at,
         "seen_at": case.seen_at,
+        "traceparent": case.traceparent,
         "revision": case.revision,
         **case.position._asdict(),
     }
@@ -216,7 +233,8 @@ def _answer_row(answer: Answer) -> Values:
     }
 
 
-def _decision_row(source_partition: int, decision: Decision) -> Values:
+def _decision_row(made: Made) -> Values:
+    decision = made.decision
     return {
         "decision_id": decision.decision_id,
         "event_id": decision.event_id,
@@ -227,7 +245,8 @@ def _decision_row(source_partition: int, decision: Decision) -> Values:
         "event_at": decision.event_at,
         "at": decision.at,
         "message": codec.encode(decision),
-        "source_partition": source_partition,
+        "source_partition": made.partition,
+        "traceparent": made.traceparent,
         "published": False,
     }
 

@@ -41,6 +41,7 @@ class Case(Struct, kw_only=True):
     Attributes:
         position: where the opening event lies.
         seen_at: wall clock, when the decision worker first had it.
+        traceparent: the W3C trace the opening event belongs to; its decisions belong to it, too.
         revision: of the last decision; `UNDECIDED` before the first.
     """
 
@@ -51,6 +52,7 @@ class Case(Struct, kw_only=True):
     event_at: datetime
     position: Position
     seen_at: datetime
+    traceparent: str | None = None
     revision: int = UNDECIDED
 
     @property
@@ -64,6 +66,14 @@ class Answer(NamedTuple):
     prediction: Prediction
     partition: int
     offset: int
+
+
+class Made(NamedTuple):
+    """A decision, the partition its opening event lies on (whose worker must push it), and the trace it belongs to."""
+
+    decision: Decision
+    partition: int
+    traceparent: str | None = None
 
 
 class ErrorKey(NamedTuple):
@@ -91,6 +101,12 @@ class ErrorSum:
         self.absolute += sign * abs(error)
         self.squared += sign * error * error
 
+    def merge(self, other: "ErrorSum") -> None:
+        self.n += other.n
+        self.signed += other.signed
+        self.absolute += other.absolute
+        self.squared += other.squared
+
 
 @dataclass
 class Entry:
@@ -98,18 +114,26 @@ class Entry:
 
     Attributes:
         at: wall clock of the micro-batch.
-        decisions: with the partition their opening event lies on.
     """
 
     at: datetime
     cases: dict[str, Case] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
-    decisions: list[tuple[int, Decision]] = field(default_factory=list)
+    decisions: list[Made] = field(default_factory=list)
     truths: list[Truth] = field(default_factory=list)
     errors: dict[ErrorKey, ErrorSum] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.cases or self.answers or self.decisions or self.truths or self.errors)
+
+    def merge(self, other: "Entry") -> None:
+        """Take in what another partition has to write down at the same time."""
+        self.cases.update(other.cases)
+        self.answers += other.answers
+        self.decisions += other.decisions
+        self.truths += other.truths
+        for key, total in other.errors.items():
+            self.errors.setdefault(key, ErrorSum()).merge(total)
 
 
 class Mark(NamedTuple):

@@ -53,6 +53,7 @@ cases = Table(
     Column("offset", BigInteger, nullable=False),
     Column("timestamp_ms", BigInteger, nullable=False),
     Column("seen_at", Instant, nullable=False, index=True),
+    Column("traceparent", String(64)),
     Column("revision", Integer, nullable=False),
 )
 Index(
@@ -91,6 +92,7 @@ decisions = Table(
     Column("at", Instant, nullable=False, index=True),
     Column("message", LargeBinary, nullable=False),
     Column("source_partition", Integer, nullable=False),  # of the opening event: whose worker must push it
+    Column("traceparent", String(64)),
     Column("partition", Integer),  # on the topic `decisions`, once delivered
     Column("offset", BigInteger),
     Column("published", Boolean, nullable=False, server_default=false()),

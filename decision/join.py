@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from app.decisions import Decision, Figure
 from app.events import OPENING, Event, Kind, RideCancelled, RideCompleted, RideEvent, UploadEvent
-from app.ledger import UNDECIDED, Answer, Case, Entry, Position, Subject, SubjectKey, Truth
+from app.ledger import UNDECIDED, Answer, Case, Entry, Made, Position, Subject, SubjectKey, Truth
 from app.predictions import Prediction
 from decision.policy import EXPECTED, Verdict
 from decision.truth import Said, count, said
@@ -29,10 +29,11 @@ MOVES = 256
 
 
 class Sourced(NamedTuple):
-    """A message and where it lies."""
+    """A message, where it lies, and the trace it belongs to."""
 
     message: Event | Prediction
     position: Position
+    traceparent: str | None = None
 
 
 @dataclass
@@ -114,7 +115,7 @@ class Join:
 
     def unknown(self, batch: Iterable[Sourced]) -> set[SubjectKey]:
         """The subjects of a batch that must be restored before it is applied."""
-        return {key for message, _ in batch if (key := _key(message)) is not None and key not in self._subjects}
+        return {key for record in batch if (key := _key(record.message)) is not None and key not in self._subjects}
 
     def restore(self, subjects: Iterable[Subject], now: datetime) -> None:
         """Take subjects back from the store.
@@ -134,11 +135,12 @@ class Join:
     def apply(self, batch: Iterable[Sourced], now: datetime) -> Effects:
         """What follows from these messages, in their order."""
         effects = Effects(Entry(now))
-        for message, position in batch:
+        for record in batch:
+            message = record.message
             if isinstance(message, Prediction):
-                self._answer(message, position, effects)
+                self._answer(message, record.position, effects)
             elif isinstance(message, OPENING):
-                self._open(message, position, effects)
+                self._open(message, record, effects)
             elif isinstance(message, RideCompleted | RideCancelled):
                 self._settle(message, effects)
         self._forget()
@@ -164,7 +166,7 @@ class Join:
         self._subjects[key] = held
         return held
 
-    def _open(self, event: Event, position: Position, effects: Effects) -> None:
+    def _open(self, event: Event, record: Sourced, effects: Effects) -> None:
         key = _key(event)
         if key is None:
             return
@@ -177,8 +179,9 @@ class Join:
             user_id=key.user_id,
             kind=event.kind,
             event_at=event.at.astimezone(UTC),
-            position=position,
+            position=record.position,
             seen_at=effects.entry.at,
+            traceparent=record.traceparent,
         )
         held.cases[case.event_id] = effects.entry.cases[case.event_id] = case
         self._await(case, effects.entry.at)
@@ -242,7 +245,7 @@ class Join:
             missing=tuple(model for model in EXPECTED[case.kind] if model not in figures),
             revision=case.revision,
         )
-        effects.entry.decisions.append((case.position.partition, decision))
+        effects.entry.decisions.append(Made(decision, case.position.partition, case.traceparent))
 
     def _await(self, case: Case, now: datetime) -> None:
         if case.revision == UNDECIDED:

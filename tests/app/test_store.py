@@ -14,13 +14,14 @@ import pytest
 from app.decisions import Decision, Figure
 from app.errors import ConfigurationError, ServiceUnavailable
 from app.events import RideCompleted
-from app.journal import Journal
-from app.ledger import UNDECIDED, Answer, Case, Entry, ErrorKey, ErrorSum, Mark, Position, SubjectKey
+from app.journal import Journal, Unpushed
+from app.ledger import UNDECIDED, Answer, Case, Entry, ErrorKey, ErrorSum, Made, Mark, Position, SubjectKey
 from app.predictions import Prediction
 from app.schema import metadata
 from app.store import Store
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 def urls() -> list[str]:
@@ -47,6 +48,7 @@ def case(subject: str, n: int = 0, user: str = "u1", revision: int = 0) -> Case:
         event_at=NOW + timedelta(minutes=n),
         position=Position("rides", 1, 10 + n, 1_767_268_800_123),
         seen_at=NOW + timedelta(minutes=n, seconds=int(user[1:])),
+        traceparent=TRACE,
         revision=revision,
     )
 
@@ -96,7 +98,9 @@ def truth(case: Case) -> RideCompleted:
 
 
 def entry(*decisions: Decision, cases: tuple[Case, ...] = (), at: datetime = NOW) -> Entry:
-    return Entry(at, cases={each.event_id: each for each in cases}, decisions=[(1, each) for each in decisions])
+    return Entry(
+        at, cases={each.event_id: each for each in cases}, decisions=[Made(each, 1, TRACE) for each in decisions]
+    )
 
 
 def mark(decision: Decision, *, published: bool = True) -> Mark:
@@ -129,9 +133,9 @@ def test_many_subjects_load_at_once(journal: Journal) -> None:
 def test_saving_twice_changes_nothing_but_the_revision(journal: Journal) -> None:
     ride = case("r", revision=UNDECIDED)
     first = decision(ride)
-    journal.save(Entry(NOW, {ride.event_id: ride}, [answer(ride)], [(1, first)], [truth(ride)]))
+    journal.save(Entry(NOW, {ride.event_id: ride}, [answer(ride)], [Made(first, 1)], [truth(ride)]))
     journal.save(entry(cases=(case("r", revision=1),)))
-    journal.save(Entry(NOW, {}, [answer(ride, value=9.0)], [(1, msgspec.structs.replace(first, action="confirm"))]))
+    journal.save(Entry(NOW, {}, [answer(ride, value=9.0)], [Made(msgspec.structs.replace(first, action="confirm"), 1)]))
     assert journal.decision("r") == first
     assert journal.predictions("r")[0].value == 0.1 + 0.2
     assert journal.load([ride.key])[0].cases[0].revision == 1
@@ -169,7 +173,7 @@ def test_the_outbox_empties_as_decisions_are_pushed(journal: Journal) -> None:
     assert journal.undelivered([0]) == []
     journal.save(Entry(NOW), [mark(first), mark(second, published=False)])
     assert journal.undelivered([1]) == []
-    assert [(each.decision, each.partition, each.offset) for each in journal.unpublished([1], 10)] == [(second, 1, 500)]
+    assert journal.unpublished([1], 10) == [Unpushed(second, TRACE, 1, 500)]
     journal.save(Entry(NOW), [mark(second)])
     assert journal.unpublished([1], 10) == []
 
@@ -201,7 +205,7 @@ def test_live_errors_taken_back_leave_nothing(journal: Journal) -> None:
 def test_a_receipt_says_where_everything_lies(journal: Journal) -> None:
     ride = case("r")
     made = decision(ride)
-    journal.save(Entry(NOW, {ride.event_id: ride}, [answer(ride)], [(1, made)]))
+    journal.save(Entry(NOW, {ride.event_id: ride}, [answer(ride)], [Made(made, 1)]))
     journal.save(Entry(NOW), [mark(made)])
     receipt = journal.receipt("r")
     assert receipt is not None
@@ -221,7 +225,9 @@ def test_a_receipt_says_where_everything_lies(journal: Journal) -> None:
 def test_pruning_spares_the_young_and_what_still_waits(journal: Journal) -> None:
     old, waits, young = case("old"), case("waits", revision=UNDECIDED), case("young", 600)
     gone, unpushed = decision(old), decision(case("unpushed"))
-    journal.save(Entry(NOW, {c.event_id: c for c in (old, waits, young)}, [answer(old)], [(1, gone), (1, unpushed)]))
+    journal.save(
+        Entry(NOW, {c.event_id: c for c in (old, waits, young)}, [answer(old)], [Made(gone, 1), Made(unpushed, 1)])
+    )
     journal.save(replace(entry(), truths=[truth(old)]), [mark(gone)])
     assert journal.prune(NOW + timedelta(hours=1), limit=1) == 4
     assert journal.prune(NOW + timedelta(hours=1)) == 0

@@ -89,7 +89,7 @@ def apply(to: Join, *messages: object, now: datetime = NOW) -> Effects:
 
 
 def decided(*effects: Effects) -> list[Decision]:
-    return [decision for each in effects for _, decision in each.entry.decisions]
+    return [made.decision for each in effects for made in each.entry.decisions]
 
 
 def test_a_ride_is_decided_when_the_last_expected_model_answers() -> None:
