@@ -1,0 +1,203 @@
+"""Request bodies: derived from the events, minus what the gateway itself knows, decoded without mercy.
+
+A body is its event with `user_id` taken from the token, `event_id`, the subject's id and `at` made up where they are
+absent. The constraints are the events' own: they are written down once, in `app.events`.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Generic, TypeVar
+from uuid import NAMESPACE_URL, uuid4, uuid5
+
+import msgspec
+from msgspec.structs import fields
+
+from app.codec import explain
+from app.errors import InvalidMessage
+from app.events import (
+    ContentUpdated,
+    ContentUploaded,
+    Event,
+    Id,
+    Instant,
+    Place,
+    RideCancelled,
+    RideCompleted,
+    RidePositioned,
+    RideRequested,
+    RideStarted,
+)
+
+E = TypeVar("E", bound=Event)
+
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""Outside, arithmetic on instants overflows (year 1 east of Greenwich, year 9999 west of it)."""
+
+_UNKNOWN_FIELD = re.compile(
+    r"^Object contains unknown field `(?P<name>.*?)`(?: - at `\$\.?(?P<path>[^`]*)`)?$", re.DOTALL
+)
+_PRINTABLE = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+class PlaceBody(Place, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
+    """A `Place` that says so when a field is misspelt."""
+
+    __doc__ = Place.__doc__
+
+
+class Body(Generic[E]):
+    """The request body of one kind of event.
+
+    Args:
+        subject: the field that names the ride or upload.
+        given: whether the subject's id comes with the path, so that a body need not repeat it.
+    """
+
+    optional: ClassVar[dict[str, Any]] = {"event_id": Id | None, "user_id": Id | None, "at": Instant | None}
+
+    def __init__(self, event: type[E], subject: str, extra: Iterable[tuple[str, type, Any]] = ()) -> None:
+        self.event, self.subject = event, subject
+        optional = {**self.optional, subject: Id | None}
+        kept = [(field.name, _strict(field.type), field) for field in fields(event) if field.name not in optional]
+        self.struct = msgspec.defstruct(
+            f"{event.__name__}Body",
+            [(name, type_, None) for name, type_ in optional.items()]
+            + [(name, type_) if field.required else (name, type_, field.default) for name, type_, field in kept]
+            + list(extra),
+            kw_only=True,
+            forbid_unknown_fields=True,
+            tag_field="type",
+            tag=str(event.__struct_config__.tag),
+            namespace={"__doc__": event.__doc__},
+        )
+        self._decoder = msgspec.json.Decoder(self.struct)
+
+    def decode(self, raw: bytes) -> msgspec.Struct:
+        """The body, valid in itself. Raises `InvalidMessage` with the path of what is wrong."""
+        check_text(raw)
+        body: msgspec.Struct = decode(self._decoder, raw)
+        check_names(raw)
+        return body
+
+    def build(
+        self,
+        body: msgspec.Struct,
+        user_id: str,
+        event_id: str | None,
+        subject_id: str | None,
+        at: datetime | None = None,
+    ) -> E:
+        """The event a body stands for, when sent by `user_id`. Raises `InvalidMessage`.
+
+        `event_id` is that of the headers (`Idempotency-Key`, CloudEvents) and `subject_id` that of the path; where the
+        body has them too, they must agree. `at` is CloudEvents' time; the body's own goes before it.
+        """
+        said = {name: getattr(body, name) for name in self.event.__struct_fields__}
+        _agree("user_id", said["user_id"], user_id, "the token's subject")
+        _agree("event_id", said["event_id"], event_id, "the one in the headers")
+        _agree(self.subject, said[self.subject], subject_id, "the one in the path")
+        identity = said["event_id"] or event_id or uuid4().hex
+        said |= {
+            "user_id": user_id,
+            "event_id": identity,
+            "at": said["at"] or at or datetime.now(UTC),
+            self.subject: said[self.subject] or subject_id or uuid5(NAMESPACE_URL, f"{user_id}/{identity}").hex,
+        }
+        for name, value in said.items():
+            if isinstance(value, datetime):
+                said[name] = _sane(name, value)
+        return self.event(**said)
+
+
+def decode(decoder: "msgspec.json.Decoder[Any]", raw: bytes) -> Any:
+    """What msgspec makes of it, its complaints as ours, naming the field and nothing of the content."""
+    if not raw.strip():
+        raise InvalidMessage("the body is empty")
+    try:
+        return decoder.decode(raw)
+    except RecursionError as error:
+        raise InvalidMessage("nested too deeply") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise refusal(error) from error
+
+
+def refusal(error: msgspec.MsgspecError | UnicodeDecodeError) -> InvalidMessage:
+    """`app.codec.explain`, with an unknown field named as the field, and only when its name is fit to be shown."""
+    unknown = _UNKNOWN_FIELD.match(str(error))
+    if unknown is None:
+        found = explain(error)
+        return type(found)(
+            found.problem.partition(" '")[0] if "Invalid" in found.problem else found.problem, found.field
+        )
+    name = unknown["name"] if _PRINTABLE.match(unknown["name"]) else "?"
+    return InvalidMessage("unknown field", f"{unknown['path']}.{name}" if unknown["path"] else name)
+
+
+def check_text(raw: bytes) -> None:
+    """No NUL in any string: databases and C libraries downstream end a text there."""
+    if _NUL.search(raw):
+        raise InvalidMessage("a text contains NUL")
+
+
+def check_names(raw: bytes) -> None:
+    """No name twice in one object: two readers would see two different messages (RFC 8259 section 4)."""
+    try:
+        json.loads(raw, object_pairs_hook=_distinct)
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # a number too long for int(), a depth msgspec takes and json does not
+        raise InvalidMessage("a number or the nesting is out of bounds") from error
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> None:
+    seen = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise InvalidMessage("given twice", name if _PRINTABLE.match(name) else "?")
+        seen.add(name)
+
+
+def _strict(type_: Any) -> Any:
+    return PlaceBody if type_ is Place else type_
+
+
+def _agree(field: str, said: str | None, known: str | None, which: str) -> None:
+    if said is not None and known is not None and said != known:
+        raise InvalidMessage(f"differs from {which}", field)
+
+
+def _sane(field: str, instant: datetime) -> datetime:
+    try:
+        if EARLIEST <= instant < LATEST:
+            return instant
+    except OverflowError:
+        pass
+    raise InvalidMessage("not between the years 1970 and 2200", field)
+
+
+REQUESTED = Body(RideRequested, "ride_id")
+STARTED = Body(RideStarted, "ride_id")
+POSITIONED = Body(RidePositioned, "ride_id")
+COMPLETED = Body(RideCompleted, "ride_id")
+CANCELLED = Body(RideCancelled, "ride_id")
+UPLOADED = Body(ContentUploaded, "upload_id", extra=[("update", bool, False)])
+UPDATED = Body(ContentUpdated, "upload_id")
+
+
+def is_update(body: msgspec.Struct) -> bool:
+    """Whether the body of an upload is a new version of one; it then has to say of which. Raises `InvalidMessage`."""
+    update = bool(getattr(body, "update", False))
+    if update and getattr(body, "upload_id", None) is None:
+        raise InvalidMessage("an update names the upload it changes", "upload_id")
+    return update
+
+
+BODIES: dict[str, Body[Any]] = {
+    str(body.event.__struct_config__.tag): body
+    for body in (REQUESTED, STARTED, POSITIONED, COMPLETED, CANCELLED, UPLOADED, UPDATED)
+}
+"""By CloudEvents type."""

@@ -1,0 +1,189 @@
+"""The gateway: how its parts are put together (`create_app`) and served (`serve`).
+
+HTTP in -> `routes` -> `outbox` -> Kafka; Redis -> `hub` -> `follow` -> `sockets` -> the user; the store -> `reads`.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+from socket import socket
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from app.bus import KafkaProducer, Producer
+from app.errors import ConfigurationError, MillraceError
+from app.live_log import LiveLog, connect
+from app.settings import Settings
+from app.store import Store
+from app.tokens import Tokens, read_secret
+from gateway import asyncapi, openapi, problems
+from gateway.auth import Door
+from gateway.books import Books
+from gateway.follow import Limits, Live
+from gateway.guard import GuardedHttp, GuardedWebSocket
+from gateway.hub import Hub
+from gateway.metrics import Measured, Metrics
+from gateway.outbox import Outbox
+from gateway.reads import Reads
+from gateway.routes import DecisionRoutes, EventRoutes
+from gateway.sockets import LiveDoor
+from gateway.status import Status
+from gateway.system import STATIC, DemoTokens, SystemRoutes
+
+CONNECTIONS = 12_000  # above what the live channel takes, below the usual hard limit on open files
+WS_MESSAGE_BYTES = 4096  # clients have nothing to say
+GRACE_S = 10
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """The parts of one gateway process, each made once.
+
+    Attributes:
+        fallen: set when one of its tasks ended by itself: the process is of no use any more.
+    """
+
+    settings: Settings
+    tokens: Tokens
+    hub: Hub
+    outbox: Outbox
+    reads: Reads
+    live: Live
+    status: Status
+    fallen: asyncio.Event
+
+    def tasks(self) -> dict[str, Coroutine[object, object, None]]:
+        return {"hub": self.hub.run(), "outbox": self.outbox.run(), "status": self.status.run()}
+
+
+def create_app(settings: Settings, producer: Producer, store: Store, limits: Limits | None = None) -> FastAPI:
+    """The application. `producer` and `store` stay their owner's; everything else lives as long as its lifespan.
+
+    Raises `ConfigurationError` when there is no address of Kafka or Redis, or no secret where one is needed.
+    """
+    if settings.kafka is None or settings.redis is None:
+        raise ConfigurationError("the gateway needs MILLRACE_KAFKA and MILLRACE_REDIS; `millrace up` starts its own")
+    redis = connect(settings.redis)
+    hub, reads, outbox = Hub(settings.redis), Reads(store), Outbox(producer)
+    live = Live(hub, LiveLog(redis), reads.snapshot, limits or Limits())
+    status = Status(Books(settings.kafka), reads, redis.ping, lambda: live.connections)
+    gateway = Gateway(settings, Tokens(read_secret(settings)), hub, outbox, reads, live, status, asyncio.Event())
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with _running(gateway):
+            yield
+        await redis.aclose()
+
+    app = FastAPI(title="Millrace", lifespan=lifespan, redoc_url=None, openapi_url="/openapi.json")
+    app.state.gateway = gateway
+    app.openapi = openapi.document  # type: ignore[method-assign]  # FastAPI's documented way to give it one
+    app.add_exception_handler(Exception, problems.handle)
+    for error in (MillraceError, HTTPException):
+        app.add_exception_handler(error, problems.handle)
+    _add_routes(app, gateway)
+    return app
+
+
+def _add_routes(app: FastAPI, gateway: Gateway) -> None:
+    door, live = Door(gateway.tokens), gateway.live
+    metrics = Metrics(lambda: live.connections, lambda: gateway.outbox.held)
+    origins = frozenset(gateway.settings.origins.replace(",", " ").split())
+    app.include_router(EventRoutes(door, gateway.outbox).router())
+    app.include_router(DecisionRoutes(door, gateway.reads).router())
+    app.include_router(LiveDoor(live, door, origins).router())
+    app.include_router(SystemRoutes(door, gateway.status, gateway.fallen).router())
+    if gateway.settings.demo:
+        app.add_route("/v1/demo/token", DemoTokens(gateway.tokens).endpoint)
+    app.add_route("/asyncapi.json", asyncapi.endpoint)
+    app.add_route("/metrics", metrics.endpoint)
+    app.mount("/static", StaticFiles(directory=STATIC))
+    app.add_middleware(Measured, metrics=metrics)
+
+
+@contextlib.asynccontextmanager
+async def _running(gateway: Gateway) -> AsyncIterator[None]:
+    """The gateway's tasks, as long as the application lives."""
+
+    def ended(task: "asyncio.Task[None]") -> None:
+        if not task.cancelled():
+            logger.critical("the gateway's task %s ended", task.get_name(), exc_info=task.exception())
+            gateway.fallen.set()
+
+    tasks = [asyncio.create_task(work, name=name) for name, work in gateway.tasks().items()]
+    for task in tasks:
+        task.add_done_callback(ended)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Server(uvicorn.Server):
+    """Uvicorn that says good-bye: live connections are told to connect again elsewhere before they are closed."""
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+        super().__init__(config)
+        self._gateway = gateway
+
+    @property
+    def fallen(self) -> bool:
+        """Whether it ended because one of the gateway's tasks did."""
+        return self._gateway.fallen.is_set()
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self.fallen
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        self._gateway.live.draining.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S / 2):
+                await self._gateway.live.drained()
+        await super().shutdown(sockets)
+
+
+def server(settings: Settings, producer: Producer, store: Store, limits: Limits | None = None) -> Server:
+    """A server of the application, on `settings.host` and `settings.port`."""
+    app = create_app(settings, producer, store, limits)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="none",  # whoever runs us has chosen it
+        http=GuardedHttp,
+        ws=GuardedWebSocket,
+        ws_max_size=WS_MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # half a megabyte per connection for messages of one kilobyte
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=GRACE_S,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+    )
+    return Server(config, app.state.gateway)
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until cancelled or told to end (SIGTERM, SIGINT). Raises `MillraceError` when a part cannot be had."""
+    if settings.kafka is None:
+        raise ConfigurationError("MILLRACE_KAFKA is not set; `millrace up` starts a broker of its own")
+    store = await asyncio.to_thread(Store.open, settings.database_url)
+    producer = KafkaProducer(settings.kafka)
+    running = server(settings, producer, store)
+    try:
+        await running.serve()
+    finally:
+        await producer.close()
+        store.close()
+    if running.fallen:
+        raise MillraceError("the gateway has lost one of its tasks and ended; the log says why")

@@ -1,0 +1,77 @@
+"""Errors as `application/problem+json` (RFC 9457): the one place where the error tree meets HTTP.
+
+Every response that is not a success comes from here. None of them repeats what the client sent.
+"""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.errors import InvalidMessage, MillraceError, ServiceUnavailable, UnknownMessage
+from app.tokens import Unauthenticated
+
+MEDIA_TYPE = "application/problem+json"
+logger = logging.getLogger(__name__)
+
+
+class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """RFC 9457.
+
+    Attributes:
+        field: the offending field, as a path into the body (`pickup.lat`), or a header's or parameter's name.
+    """
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str = ""
+    field: str | None = None
+
+
+class Refused(MillraceError):
+    """A request the gateway turns down for a reason of HTTP itself (its size, its media type, its rights, its rate)."""
+
+    def __init__(self, status: HTTPStatus, detail: str, field: str | None = None, **headers: str) -> None:
+        self.status, self.detail, self.field = status, detail, field
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        super().__init__(detail)
+
+
+def problem(
+    status: int, detail: str = "", field: str | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A problem response; a 5xx and a 429 should carry `Retry-After` in `headers`."""
+    body = ProblemDetails(title=HTTPStatus(status).phrase, status=status, detail=detail, field=field or None)
+    return Response(msgspec.json.encode(body), status, headers, MEDIA_TYPE)
+
+
+def of(error: Exception) -> Response:
+    """The response an error amounts to."""
+    match error:
+        case Refused():
+            return problem(error.status, error.detail, error.field, error.headers)
+        case Unauthenticated():
+            return problem(401, str(error), headers={"WWW-Authenticate": 'Bearer realm="millrace"'})
+        case UnknownMessage():
+            return problem(422, "unknown message type or version", error.field)
+        case InvalidMessage():
+            return problem(422, error.problem, error.field)
+        case ServiceUnavailable():
+            wait_s = max(1, round(error.retry_after_s))
+            detail = f"{error.part} does not answer; send the same again later"
+            return problem(503, detail, headers={"Retry-After": str(wait_s)})
+        case HTTPException():
+            return problem(error.status_code, headers=error.headers)
+        case _:
+            logger.error("unexpected error in a request", exc_info=error)
+            return problem(500, "an unexpected error; it has been logged")
+
+
+async def handle(_: Request, error: Exception) -> Response:
+    """FastAPI's exception handler for everything."""
+    return of(error)

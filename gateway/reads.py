@@ -1,0 +1,78 @@
+"""What the gateway reads from the store: off the event loop, a few at a time, with a deadline, the owner's only."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar
+
+from msgspec import Struct
+from sqlalchemy import func, select
+
+from app.decisions import Decision
+from app.errors import ServiceUnavailable
+from app.ledger import LiveError
+from app.predictions import Prediction
+from app.schema import decisions
+from app.store import Store
+
+T = TypeVar("T")
+AT_ONCE = 8  # as many threads, and connections, as the store's pool has
+
+
+class Decided(Struct, frozen=True, kw_only=True):
+    """The latest decision on a subject, and every prediction about it, corrections included."""
+
+    subject_id: str
+    decision: Decision
+    predictions: tuple[Prediction, ...]
+
+
+class Reads:
+    """Raises `ServiceUnavailable` ("database") when the store does not answer in time."""
+
+    def __init__(self, store: Store, deadline: timedelta = timedelta(seconds=5)) -> None:
+        self._store, self._deadline_s = store, deadline.total_seconds()
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    async def decided(self, user_id: str, subject_id: str) -> Decided | None:
+        """`None` when there is no decision, or it is not the user's: the two look the same from outside."""
+        return await self._read(lambda: _decided(self._store, user_id, subject_id))
+
+    async def receipt(self, user_id: str, subject_id: str) -> dict[str, object] | None:
+        """Where everything about a subject lies in the log and when each hop happened; `None` as in `decided`."""
+        receipt = await self._read(lambda: self._store.receipt(subject_id))
+        return receipt if receipt is not None and receipt["user_id"] == user_id else None
+
+    async def snapshot(self, user_id: str) -> list[Decision]:
+        return await self._read(lambda: self._store.snapshot(user_id))
+
+    async def live_errors(self) -> list[LiveError]:
+        return await self._read(self._store.live_errors)
+
+    async def actions(self) -> dict[str, int]:
+        """How often each action was decided, revisions included."""
+        return await self._read(lambda: _actions(self._store))
+
+    async def check(self) -> None:
+        """Whether the store answers."""
+        await self._read(lambda: self._store.owner("-"))
+
+    async def _read(self, query: Callable[[], T]) -> T:
+        try:
+            async with asyncio.timeout(self._deadline_s), self._room:
+                return await asyncio.to_thread(query)
+        except TimeoutError as error:
+            raise ServiceUnavailable("database", "it has not answered in time") from error
+
+
+def _decided(store: Store, user_id: str, subject_id: str) -> Decided | None:
+    decision = store.decision(subject_id)
+    if decision is None or decision.user_id != user_id:
+        return None
+    return Decided(subject_id=subject_id, decision=decision, predictions=tuple(store.predictions(subject_id)))
+
+
+def _actions(store: Store) -> dict[str, int]:
+    with store.connected() as connection:
+        rows = connection.execute(select(decisions.c.action, func.count()).group_by(decisions.c.action))
+        return {row[0]: row[1] for row in rows}

@@ -1,0 +1,169 @@
+"""The system at a glance, for the page and the terminal: rates, lag, live errors; gathered in one task, never per request.
+
+Reads Kafka's own books (end offsets, group offsets) and the store; the same task finds out which parts answer.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from msgspec import Struct
+
+from app.errors import MillraceError, ServiceUnavailable
+from app.ledger import LiveError
+from app.live_log import UNREACHABLE
+from app.topics import DECISIONS, PREDICTIONS, RIDES, UPLOADS
+from gateway.books import Books, Ends
+from gateway.reads import Reads
+
+T = TypeVar("T")
+
+EVERY_S = 1.0
+WINDOW_S = 5.0  # the rates are means over this
+ASKED_S = 15.0  # groups and errors are only gathered when somebody asked within this
+_STEP_S = 3.0
+
+SERIES = {"events": (RIDES.name, UPLOADS.name), "predictions": (PREDICTIONS.name,), "decisions": (DECISIONS.name,)}
+
+
+class AgentStatus(Struct, frozen=True, kw_only=True):
+    """One consumer group: `lag` is records written that it has not yet committed."""
+
+    name: str
+    group: str
+    members: int
+    lag: int
+
+
+class SystemStatus(Struct, frozen=True, kw_only=True):
+    """What `GET /v1/status` answers.
+
+    Attributes:
+        rates: records per second on the topics, by what they are.
+        errors: each model's live error against the ground truth so far.
+        decisions: how often each action was decided.
+        connections: open live connections of this gateway.
+    """
+
+    at: datetime
+    uptime_s: float
+    rates: dict[str, float]
+    agents: tuple[AgentStatus, ...]
+    errors: tuple[LiveError, ...]
+    decisions: dict[str, int]
+    connections: int
+
+
+class Status:
+    """Gathers; `run` does so until cancelled.
+
+    Args:
+        ping_redis: raises when Redis does not answer.
+    """
+
+    def __init__(
+        self, books: Books, reads: Reads, ping_redis: Callable[[], Awaitable[object]], connections: Callable[[], int]
+    ) -> None:
+        self._books, self._reads, self._ping_redis, self._connections = books, reads, ping_redis, connections
+        self._began = time.monotonic()
+        self._asked = 0.0
+        self._samples: deque[tuple[float, dict[str, int]]] = deque()
+        self._agents: tuple[AgentStatus, ...] = ()
+        self._errors: tuple[LiveError, ...] = ()
+        self._actions: dict[str, int] = {}
+        self._down = dict.fromkeys(("kafka", "redis", "database"), "it has not been asked yet")
+        self._gathered = asyncio.Condition()
+
+    @property
+    def down(self) -> dict[str, str]:
+        """The parts that do not answer, and what they say instead; empty when the gateway is ready."""
+        return self._down
+
+    async def run(self) -> None:
+        try:
+            while True:
+                await self._gather()
+                async with self._gathered:
+                    self._gathered.notify_all()
+                await asyncio.sleep(EVERY_S)
+        finally:
+            await self._books.close()
+
+    async def current(self) -> SystemStatus:
+        """The status, at most about a second old."""
+        fresh = time.monotonic() - self._asked < ASKED_S
+        self._asked = time.monotonic()
+        if not fresh:
+            await self._next()
+        return SystemStatus(
+            at=datetime.now(UTC),
+            uptime_s=round(time.monotonic() - self._began, 1),
+            rates=self._rates(),
+            agents=self._agents,
+            errors=self._errors,
+            decisions=self._actions,
+            connections=self._connections(),
+        )
+
+    async def _next(self) -> None:
+        """Wait for the next gathering, but not for a part that hangs."""
+        try:
+            async with asyncio.timeout(2 * EVERY_S), self._gathered:
+                await self._gathered.wait()
+        except TimeoutError:
+            return
+
+    async def _gather(self) -> None:
+        down: dict[str, str] = {}
+        asked = time.monotonic() - self._asked < ASKED_S
+        await asyncio.gather(
+            _attempt("kafka", self._count(asked), down),
+            _attempt("redis", self._ping_redis(), down),
+            _attempt("database", self._read(asked), down),
+        )
+        self._down = down
+
+    async def _count(self, asked: bool) -> None:
+        ends = await self._books.ends()
+        self._sample(ends)
+        if asked:
+            groups = await self._books.groups(ends)
+            self._agents = tuple(
+                AgentStatus(
+                    name=group.name.removeprefix("millrace."), group=group.name, members=group.members, lag=group.lag
+                )
+                for group in groups
+            )
+
+    async def _read(self, asked: bool) -> None:
+        if not asked:
+            return await self._reads.check()
+        self._errors = tuple(await self._reads.live_errors())
+        self._actions = await self._reads.actions()
+        return None
+
+    def _sample(self, ends: Ends) -> None:
+        now = time.monotonic()
+        counts = {
+            name: sum(end for (topic, _), end in ends.items() if topic in topics) for name, topics in SERIES.items()
+        }
+        self._samples.append((now, counts))
+        while now - self._samples[0][0] > WINDOW_S:
+            self._samples.popleft()
+
+    def _rates(self) -> dict[str, float]:
+        if len(self._samples) < 2:
+            return dict.fromkeys(SERIES, 0.0)
+        (began, first), (ended, last) = self._samples[0], self._samples[-1]
+        return {name: round(max(0, last[name] - first[name]) / (ended - began), 1) for name in SERIES}
+
+
+async def _attempt(part: str, work: Awaitable[object], down: dict[str, str]) -> None:
+    try:
+        async with asyncio.timeout(_STEP_S):
+            await work
+    except (MillraceError, *UNREACHABLE) as error:
+        down[part] = str(error) if isinstance(error, ServiceUnavailable) else "it does not answer"
