@@ -15,11 +15,11 @@ export class Board {
     this.slots = [];
     this.bySubject = new Map();
     this.dirty = new Set();
-    this.held = false; // while somebody points at a row or has it in focus, no row changes hands
-    list.addEventListener("pointerenter", () => { this.held = true; });
-    list.addEventListener("pointerleave", () => { this.held = list.matches(":focus-within"); });
-    list.addEventListener("focusin", () => { this.held = true; });
-    list.addEventListener("focusout", () => { this.held = list.matches(":hover"); });
+    this.pointed = this.focused = false; // while a mouse or the keyboard is on a row, no row changes hands
+    list.addEventListener("pointerenter", (event) => { this.pointed = event.pointerType === "mouse"; });
+    list.addEventListener("pointerleave", () => { this.pointed = false; });
+    list.addEventListener("focusin", () => { this.focused = list.querySelector(":focus-visible") !== null; });
+    list.addEventListener("focusout", () => { this.focused = false; });
   }
 
   /** A subject has news: redraw its row, or find it one. */
@@ -58,7 +58,7 @@ export class Board {
 
   /** The row that has been quiet longest, among those shown long enough and decided (or given up on). */
   replaceable(now) {
-    if (this.held) return null;
+    if (this.pointed || this.focused) return null;
     const long = (slot) => now - slot.since > this.dwellMs;
     const done = (slot) => slot.subject.decision || now - slot.subject.seen > 4 * this.dwellMs;
     const candidates = this.slots.filter((slot) => long(slot) && done(slot));

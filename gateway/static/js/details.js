@@ -2,9 +2,8 @@
 
 import { byId, el, setText } from "./dom.js";
 import { figure } from "./format.js";
+import { receiptNodes } from "./receipt.js";
 import { WORDS } from "./verdict.js";
-
-const HIDDEN = new Set(["track"]); // long, and drawn on the map already
 
 export class Details {
   /**
@@ -34,7 +33,7 @@ export class Details {
     this.receipt.replaceChildren(el("p", { class: "muted" }, "Fetching the receipt."));
     if (!this.dialog.open) this.dialog.show();
     const receipt = await fetchReceipt(this.feed, subject.id);
-    if (this.subject === subject) this.receipt.replaceChildren(receipt);
+    if (this.subject === subject) this.receipt.replaceChildren(...receipt);
   }
 
   /** A subject had news: draw it again if it is the one shown. */
@@ -49,10 +48,11 @@ function summary(subject) {
     ? el("p", {}, el("span", { class: "pill", "data-action": decision.action }, WORDS[decision.action] ?? decision.action))
     : el("p", { class: "muted" }, "Not decided yet.");
   const reasons = el("ul", { class: "reasons" }, ...(decision?.reasons ?? []).map((reason) => el("li", {}, reason)));
-  const facts = { subject: subject.id, user: subject.user };
-  if (decision?.missing.length) facts["without"] = decision.missing.join(", ");
-  if (decision?.revision) facts["revision"] = decision.revision;
-  return [verdict, reasons, definitions(facts), figuresTable(subject.figures)];
+  const facts = [["subject", subject.id], ["user", subject.user]];
+  if (decision?.missing.length) facts.push(["without", decision.missing.join(", ")]);
+  if (decision?.revision) facts.push(["revision", String(decision.revision)]);
+  const list = el("dl", { class: "facts" }, ...facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+  return [verdict, reasons, list, figuresTable(subject.figures)];
 }
 
 function figuresTable(figures) {
@@ -65,31 +65,10 @@ function figuresTable(figures) {
 
 async function fetchReceipt(feed, id) {
   try {
-    return definitions(await feed.ask(`/v1/decisions/${encodeURIComponent(id)}/receipt`));
+    return receiptNodes(await feed.ask(`/v1/decisions/${encodeURIComponent(id)}/receipt`));
   } catch (error) {
-    if (error.status === 403 || error.status === 404) {
-      return el("p", { class: "muted" }, "There is none for this user: a receipt is shown to the one whose subject it is, once it is decided.");
-    }
-    return el("p", { class: "muted" }, `The receipt could not be fetched: ${error.message}`);
+    const none = error.status === 403 || error.status === 404;
+    const why = none ? "A receipt is shown to the user whose ride or upload it is; request one under “Try it”." : `The receipt could not be fetched: ${error.message}`;
+    return [el("p", { class: "muted" }, why)];
   }
-}
-
-/** Any JSON object as nested lists of names and values, in text. */
-function definitions(object) {
-  const list = el("dl", { class: "facts" });
-  for (const [name, value] of Object.entries(object)) {
-    if (HIDDEN.has(name) || value === null || value === undefined) continue;
-    list.append(el("dt", {}, name.replaceAll("_", " ")), el("dd", {}, shown(value)));
-  }
-  return list;
-}
-
-function shown(value) {
-  if (typeof value === "number") return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(6)));
-  if (typeof value !== "object") return String(value);
-  if (Array.isArray(value)) {
-    if (value.every((item) => typeof item !== "object")) return value.join(", ");
-    return el("div", {}, ...value.map((item) => shown(item)));
-  }
-  return definitions(value);
 }

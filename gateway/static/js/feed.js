@@ -3,7 +3,7 @@
 const SILENCE_MS = 40_000; // heartbeats come far more often; a socket silent this long is dead
 const FIRST_PAUSE_MS = 400;
 const LONGEST_PAUSE_MS = 10_000;
-const REFUSED = new Set([1008, 4001, 4401, 4403]); // closed because of the token: a new one is needed
+const EXPIRED = 4401; // how the gateway closes a connection whose token has ended
 
 /** A token of the demo, or null where the gateway hands none out. */
 export async function demoToken() {
@@ -66,6 +66,7 @@ export class Feed {
     if (this.lastId) url.searchParams.set("last_id", this.lastId);
     const socket = new WebSocket(url);
     this.socket = socket;
+    this.wasOpen = false;
     socket.onopen = () => this.opened();
     socket.onmessage = (event) => this.received(event.data);
     socket.onclose = (event) => this.closed(event);
@@ -73,6 +74,7 @@ export class Feed {
 
   opened() {
     this.pauseMs = FIRST_PAUSE_MS;
+    this.wasOpen = true;
     this.onState("live", "live");
     this.listen();
   }
@@ -91,18 +93,29 @@ export class Feed {
       return;
     }
     // A cursor is a place in one user's own log: with `all`, what is resumed exactly is what concerns this user.
-    if (message.id && message.user_id === this.user) this.lastId = message.id;
+    if (message.id && (message.type === "heartbeat" || message.user_id === this.user)) this.lastId = message.id;
     this.onMessage(message);
   }
 
-  closed(event) {
+  async closed(event) {
     clearTimeout(this.silence);
-    if (REFUSED.has(event.code) && this.given) {
+    const refused = event.code === EXPIRED ? event.reason : this.wasOpen ? null : await this.refusal();
+    if (refused && this.given) {
       this.given = null;
-      this.onState("signin", event.reason || "the token was refused");
+      this.onState("signin", refused);
       return;
     }
-    this.again(event.reason || "connection lost");
+    this.again(event.reason || refused || "connection lost");
+  }
+
+  /** Why the token will not do, or null. A browser is not told why a websocket was refused, but a request is. */
+  async refusal() {
+    try {
+      await this.ask("/v1/status");
+    } catch (error) {
+      return error.status === 401 ? error.message : null;
+    }
+    return null;
   }
 
   /** Try again after a pause that grows, with jitter so that a restart of the gateway is not met by everybody at once. */
@@ -118,8 +131,9 @@ export class Feed {
     if (options.body) headers["Content-Type"] = "application/json";
     const response = await fetch(path, { ...options, headers, signal: AbortSignal.timeout(10_000) });
     const body = await response.json().catch(() => ({}));
-    if (!response.ok) throw Object.assign(new Error(body.detail ?? body.title ?? `HTTP ${response.status}`), { status: response.status });
-    return body;
+    if (response.ok) return body;
+    const sentence = body.detail || body.title || `HTTP ${response.status}`;
+    throw Object.assign(new Error(body.field ? `${body.field}: ${sentence}` : sentence), { status: response.status });
   }
 }
 

@@ -4,9 +4,8 @@ import { Board } from "./board.js";
 import { Details } from "./details.js";
 import { byId, setText } from "./dom.js";
 import { Feed } from "./feed.js";
-import { rate, shortId } from "./format.js";
+import { shortId } from "./format.js";
 import { CityMap, routeOf } from "./map.js";
-import { Rates } from "./rates.js";
 import { makeRideCard } from "./rides.js";
 import { watchStatus } from "./status.js";
 import { Subjects } from "./subjects.js";
@@ -17,7 +16,6 @@ import { loadZones } from "./zones.js";
 
 const zones = await loadZones();
 const subjects = new Subjects();
-const rates = new Rates();
 const tally = new Tally();
 const news = new Set(); // subjects that changed since the last frame
 let paused = false;
@@ -35,17 +33,20 @@ const boards = {
 
 /** One live message. Cheap: it only folds; drawing waits for the next frame, however many come before it. */
 function receive(message) {
+  const now = performance.now();
   if (message.type === "connected") {
-    for (const decision of [...message.snapshot].reverse()) receive(decision);
+    for (const decision of [...message.snapshot].reverse()) noted(subjects.apply(decision, now));
     return;
   }
-  const now = performance.now();
   const undrawn = !subjects.get(message.subject_id)?.track;
   const subject = subjects.apply(message, now);
   if (!subject) return;
-  rates.add(message.type);
-  tally.add(subject);
   if (undrawn && subject.track) map.add(subject, now);
+  noted(subject);
+}
+
+function noted(subject) {
+  tally.add(subject);
   tryIt.news(subject);
   news.add(subject);
 }
@@ -60,13 +61,6 @@ function frame(now) {
   news.clear();
   for (const board of Object.values(boards)) board.flush();
   map.frame(now);
-}
-
-function eachSecond() {
-  const { prediction = 0, decision = 0, revision = 0 } = rates.tick();
-  setText(byId("rate-predictions"), rate(prediction));
-  setText(byId("rate-decisions"), rate(decision + revision));
-  tally.show();
 }
 
 /** "from → to" of a ride, once its track is known; null before that and for uploads. */
@@ -85,6 +79,7 @@ function showState(state, text) {
   setText(byId("connection-text"), text);
   setText(byId("me"), feed.user ?? "–");
   byId("signin").hidden = state !== "signin";
+  if (state === "signin") setText(byId("signin-why"), text);
 }
 
 byId("signin").addEventListener("submit", (event) => {
@@ -99,5 +94,5 @@ byId("pause").addEventListener("click", () => {
 
 void feed.connect();
 watchStatus(feed);
-setInterval(eachSecond, 1000);
+setInterval(() => tally.show(), 500);
 requestAnimationFrame(frame);

@@ -1,43 +1,42 @@
 // The panel of models and agents, from `GET /v1/status` every two seconds.
 
 import { byId, el, setText } from "./dom.js";
-import { count, rate } from "./format.js";
+import { count, figure, rate } from "./format.js";
 
 const EVERY_MS = 2000;
+const BEHIND = 1000; // records of lag worth a look: an idle system has next to none
 
 /** @param {import("./feed.js").Feed} feed */
 export function watchStatus(feed) {
-  let before = null;
   async function poll() {
     if (feed.token && !document.hidden) {
-      try {
-        const status = { ...(await feed.ask("/v1/status")), at: performance.now() };
-        render(status, before);
-        before = status;
-      } catch {
-        before = null; // the connection's state is shown by the feed; the figures stay as they were
-      }
+      // Where it fails the figures stay as they were: that the gateway is away is told by the feed.
+      await feed.ask("/v1/status").then(render, () => null);
     }
     setTimeout(poll, EVERY_MS);
   }
   void poll();
 }
 
-function render(status, before) {
-  byId("errors").replaceChildren(...rowsOrNone(status.errors.map(errorRow), 4, "nothing has come out yet"));
-  byId("agents").replaceChildren(...rowsOrNone(status.agents.map(agentRow), 4, "no agent has joined yet"));
-  const counters = Object.entries(status.counters).map(([name, value]) => `${count(value)} ${name.replaceAll("_", " ")}`);
-  setText(byId("counters"), counters.join(" · "));
-  if (before) setText(byId("rate-events"), rate((status.counters.events - before.counters.events) / ((status.at - before.at) / 1000)));
+function render({ rates, agents, errors, decisions, connections }) {
+  for (const [name, value] of Object.entries(rates)) setText(byId(`rate-${name}`), rate(value));
+  byId("errors").replaceChildren(...rowsOrNone(errors.map(errorRow), 6, "No outcome is known yet."));
+  byId("agents").replaceChildren(...rowsOrNone(agents.map(agentRow), 4, "No agent has joined yet."));
+  const decided = Object.entries(decisions).map(([action, times]) => `${count(times)} ${action}`);
+  setText(byId("counters"), [...decided, `${count(connections)} watching`].join(" · "));
 }
 
-function errorRow({ model, version, metric, value, unit, count: outcomes }) {
-  return el("tr", {}, el("th", { scope: "row" }, model), el("td", { class: "mono" }, version),
-    el("td", { class: "number" }, `${value} ${metric} ${unit}`), el("td", { class: "number" }, count(outcomes)));
+/** A mean absolute error in the model's unit; the Brier score of a probability. */
+function errorRow({ model, version, stage, unit, n, mae, bias, brier }) {
+  const error = brier === null ? figure(mae, unit) : brier.toFixed(3);
+  const lean = brier === null ? `${bias < 0 ? "−" : "+"}${figure(Math.abs(bias), unit)}` : "";
+  return el("tr", {}, el("th", { scope: "row" }, stage === "correction" ? `${model}, corrected` : model),
+    el("td", { class: "mono" }, version), el("td", { class: "number" }, error), el("td", {}, brier === null ? "MAE" : "Brier score"),
+    el("td", { class: "number" }, lean), el("td", { class: "number" }, count(n)));
 }
 
-function agentRow({ name, lag, members, state }) {
-  const tone = members === 0 ? "state-bad" : state === "Stable" ? "state-ok" : "state-warn";
+function agentRow({ name, lag, members }) {
+  const [tone, state] = members === 0 ? ["state-bad", "nobody"] : lag > BEHIND ? ["state-warn", "behind"] : ["state-ok", "keeps up"];
   return el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "number" }, count(lag)),
     el("td", { class: "number" }, count(members)), el("td", { class: tone }, state));
 }
