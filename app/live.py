@@ -138,7 +138,7 @@ class LivePublisher:
         ttl: timedelta = timedelta(hours=1),
         patience: timedelta = timedelta(seconds=2),
     ) -> None:
-        self._redis = connect(redis_url)
+        self._redis = connect(redis_url, timeout_s=min(2.0, patience.total_seconds()))
         self._log = LiveLog(self._redis, cap=cap, ttl=ttl)
         self._patience_s = patience.total_seconds()
         self._gave_up = False

@@ -61,7 +61,7 @@ def document() -> Json:
             for name in channels
         },
         "components": {
-            "schemas": schemas,
+            "schemas": components,
             "messages": {type_.__name__: _message(type_) for type_ in (*live, *carried)},
         },
     }

@@ -8,6 +8,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
+from datetime import timedelta
 from socket import socket
 
 import uvicorn
@@ -15,8 +16,9 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
+from app import topic_admin
 from app.bus import KafkaProducer, Producer
-from app.errors import ConfigurationError, MillraceError
+from app.errors import ConfigurationError, MillraceError, ServiceUnavailable
 from app.live_log import LiveLog, connect
 from app.settings import Settings
 from app.store import Store
@@ -38,6 +40,7 @@ from gateway.system import STATIC, DemoTokens, SystemRoutes
 CONNECTIONS = 12_000  # above what the live channel takes, below the usual hard limit on open files
 WS_MESSAGE_BYTES = 4096  # clients have nothing to say
 GRACE_S = 10
+TOPICS_WITHIN = timedelta(seconds=10)  # then we serve without having seen them
 logger = logging.getLogger(__name__)
 
 
@@ -177,6 +180,10 @@ async def serve(settings: Settings) -> None:
     """Serve until cancelled or told to end (SIGTERM, SIGINT). Raises `MillraceError` when a part cannot be had."""
     if settings.kafka is None:
         raise ConfigurationError("MILLRACE_KAFKA is not set; `millrace up` starts a broker of its own")
+    try:
+        await topic_admin.ensure(settings, within=TOPICS_WITHIN)
+    except ServiceUnavailable as error:  # what was decided can be served meanwhile; what comes in is answered with 503
+        logger.warning("serving without having seen the topics: %s", error)
     store = await asyncio.to_thread(Store.open, settings.database_url)
     producer = KafkaProducer(settings.kafka)
     running = server(settings, producer, store)

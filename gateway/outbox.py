@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from app import codec
 from app.bus import Delivered, Outgoing, Producer
-from app.errors import DeliveryFailed, ServiceUnavailable
+from app.errors import DeliveryFailed, MillraceError, ServiceUnavailable
 from app.events import AnyRide, Event
 from app.topics import RIDES, UPLOADS
 
@@ -89,12 +89,12 @@ class Outbox:
         try:
             delivered = await self._producer.send([entry.record for entry in batch])
         except BaseException as error:
-            failure = error if isinstance(error, ServiceUnavailable) else DeliveryFailed(f"sending failed: {error!r}")
+            failure = error if isinstance(error, MillraceError) else DeliveryFailed(f"sending failed: {error!r}")
             for entry in batch:
                 if not entry.done.done():
                     entry.done.set_exception(failure)
                     entry.done.exception()  # seen: whoever asked may have left
-            if not isinstance(error, ServiceUnavailable):
+            if not isinstance(error, MillraceError):
                 raise
             return
         for entry, place in zip(batch, delivered, strict=True):
