@@ -133,6 +133,9 @@ def _read(path: Path) -> "pa.Table":
         if missing := {*times, *PLAIN} - set(file.schema_arrow.names):
             raise UnreadableRecording(path, f"it has no column {', '.join(sorted(missing))}; is it a TLC trip file?")
         table = file.read(columns=[*times, *PLAIN])
+        for name in times:
+            place = table.schema.get_field_index(name)
+            table = table.set_column(place, name, table[name].cast(pa.timestamp("us")))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise UnreadableRecording(path, f"it is not a readable parquet file ({error})") from error
     return table.rename_columns([times.get(name, name) for name in table.column_names]).sort_by("pickup")
