@@ -4,6 +4,7 @@ import gc
 import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -63,12 +64,9 @@ def system(settings: Settings, names: Sequence[str] | None = None, *, together: 
         agent.find(name)
     groups = [chosen] if together else [[name] for name in chosen]
     return [
-        Unit("gateway", lambda: _gateway(settings)),
-        Unit("decision", lambda: _decision(settings)),
-        *(
-            Unit(group[0] if len(group) == 1 else "agents", lambda group=group: _agents(group, settings))
-            for group in groups
-        ),
+        Unit("gateway", partial(_gateway, settings)),
+        Unit("decision", partial(_decision, settings)),
+        *(Unit(group[0] if len(group) == 1 else "agents", partial(_agents, group, settings)) for group in groups),
     ]
 
 
