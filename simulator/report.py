@@ -71,7 +71,7 @@ def show(report: Report, console: Console) -> None:
 
 def tally_json(tally: Tally, seconds: float) -> str:
     """What was sent, for a script."""
-    return json.dumps({**asdict(tally), "seconds": seconds})
+    return json.dumps({**vars(tally), "seconds": seconds})
 
 
 def show_tally(tally: Tally, seconds: float, skipped: Counter[str], console: Console) -> None:
