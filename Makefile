@@ -1,0 +1,56 @@
+# Every task of a developer, one word each; `make help` lists them. All set-up is done by the first one that is run.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench train lock format clean
+
+# The oldest first: it is the one the tests run on. PYTHON=... overrules.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v "$$python" && break; done)
+
+BIN := .venv/bin
+READY := .venv/.ready
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY) ## run the whole system here, with simulated rides and uploads; Ctrl-C stops it
+	@$(BIN)/millrace demo
+
+test: $(READY) ## all tests, on a real broker and a real Redis
+	@$(BIN)/millrace doctor --fetch
+	@$(BIN)/pytest
+
+check: $(READY) ## format, lint, types, import contracts, and the lock against pyproject.toml
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(PIP) check
+
+format: $(READY) ## bring the code into its one format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY) ## measure latency and throughput on this machine
+	@$(BIN)/millrace bench
+
+train: $(READY) ## train every model from the data MILLRACE_DATASETS names
+	@$(BIN)/millrace train
+
+lock: $(READY) ## pin the newest versions pyproject.toml allows, with hashes for every platform
+	@$(PIP) install uv
+	@$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --all-extras --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --output-file requirements.lock
+
+clean: ## remove what tools have left here, and the environment; .millrace, with its data, stays
+	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or say where it is: make PYTHON=..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing the dependencies (once; a minute or two)"
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
