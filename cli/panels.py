@@ -191,11 +191,10 @@ def _small(*columns: str) -> Table:
 
 
 def _because(decision: LiveDecision) -> str:
+    """The decisive reason (of a quoted ride: its figures), and whether the decision was revised or lacks a model."""
     notes = [f"revision {decision.revision}"] if decision.revision else []
     notes += [f"without {', '.join(decision.missing)}"] if decision.missing else []
-    figures = {figure.model: figure for figure in decision.predictions}
-    told = [_told(figures[name].value, figures[name].unit) for name in ("duration", "cost") if name in figures]
-    return " · ".join([*told, *decision.reasons[:1], *notes])
+    return " · ".join([*decision.reasons[:1], *notes])
 
 
 def _latency(decision: LiveDecision) -> str:

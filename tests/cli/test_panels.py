@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console, RenderableType
 
-from app.decisions import Figure
 from app.ledger import LiveError
 from app.live import LiveDecision
 from cli import panels
@@ -34,7 +33,7 @@ def decision(subject_id: str = "ride-1", **changes: object) -> LiveDecision:
         "action": "quote",
         "event_at": NOW - timedelta(milliseconds=21),
         "reasons": ("all figures are in bounds", "second reason"),
-        "predictions": (Figure(model="duration", version="1", value=12.345, unit="min"),),
+        "predictions": (),
     }
     return LiveDecision(**{**fields, **changes})
 
@@ -89,9 +88,9 @@ def test_a_group_and_its_process_share_a_row() -> None:
     assert row(text, "gateway") == ["gateway", "signal", "9", "–", "–", "3", "–"]
 
 
-def test_a_decision_tells_its_figures_its_first_reason_and_what_it_lacks() -> None:
+def test_a_decision_tells_its_first_reason_and_what_it_lacks() -> None:
     text = rendered(panels.decisions_table([decision(missing=("tip",), revision=2)]), 150)
-    assert "12.35 min · all figures are in bounds · revision 2 · without tip" in text
+    assert "all figures are in bounds · revision 2 · without tip" in text
     assert "second reason" not in text
     assert text.rstrip().endswith("21")
 

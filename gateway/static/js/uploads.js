@@ -30,11 +30,11 @@ export function makeUploadCard() {
   return { element, render };
 }
 
-/** The model the decisive reason names; an upload that is kept has none. */
-function decisiveModel(upload) {
-  if (!upload.decision || upload.decision.action === "keep") return null;
-  const reason = upload.decision.reasons[0] ?? "";
-  return models.find((model) => reason.includes(model)) ?? null;
+/** The model whose figure the decisive reason cites; an upload that is kept has none. */
+function decisiveModel({ decision, figures }) {
+  if (!decision || decision.action === "keep") return null;
+  const cited = (value) => new RegExp(`(?<!\\d)${Math.round(value * 100)}%`).test(decision.reasons[0] ?? "");
+  return [...figures].filter(([, { value }]) => cited(value)).sort(([, a], [, b]) => b.value - a.value)[0]?.[0] ?? null;
 }
 
 function addMeter(bars, model) {
