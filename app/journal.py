@@ -62,6 +62,12 @@ class Unpushed(NamedTuple):
     partition: int | None
     offset: int | None
 
+    def published(self) -> Mark:
+        """The mark that takes it out of the outbox. Only for one that the topic has."""
+        if self.partition is None or self.offset is None:
+            raise ValueError(f"{self.decision.decision_id} is not on the topic yet")
+        return Mark(self.decision.decision_id, self.partition, self.offset, published=True)
+
 
 class Journal(Store):
     """The store, for the one who writes it."""

@@ -46,6 +46,9 @@ class Settings(BaseSettings):
         timedelta(milliseconds=250),
         description="how often offsets are committed; bounds the duplicates after a kill",
     )
+    store_retention: timedelta = Field(
+        timedelta(days=2), description="how long the store keeps predictions and decisions; Kafka keeps its own"
+    )
     score_timeout: timedelta = Field(
         timedelta(seconds=5), description="a model that takes longer for a batch is hanging"
     )

@@ -146,11 +146,14 @@ class Join:
         self._forget()
         return effects
 
-    def expire(self, now: datetime) -> Effects:
-        """Decide what has waited long enough, without the models that are missing."""
-        effects = Effects(Entry(now))
+    def expire(self, now: datetime, reached: datetime | None = None) -> Effects:
+        """Decide what has waited long enough, without the models that are missing.
+
+        Deadlines after `reached`, up to when the answers have been read, are held back; none are, by default.
+        """
+        effects, reached = Effects(Entry(now)), reached or now
         for queue in self._due.values():
-            while queue and (queue[0][0] <= now or queue[0][1].revision != UNDECIDED):
+            while queue and (queue[0][0] <= reached or queue[0][1].revision != UNDECIDED):
                 case = queue.popleft()[1]
                 if case.revision == UNDECIDED:
                     self._decide(case, self._subjects[case.key].figures(case), effects)

@@ -1,0 +1,139 @@
+"""The decision worker: consumes rides, uploads and predictions as one consumer group, and decides.
+
+The wiring: `admission` (bytes to messages) -> `desk` (join, policy, store) -> `push` (topic `decisions`, Redis). Offsets
+are committed when all that follows from them is pushed; a decision is in the store's outbox from the moment it is made.
+"""
+
+import asyncio
+import signal
+from collections.abc import Mapping
+from datetime import timedelta
+
+from aiokafka.structs import TopicPartition
+from faust.exceptions import ConsumerNotStarted
+from faust.types.tuples import TP
+
+from app.bus import KafkaProducer, Producer, deliver
+from app.errors import ConfigurationError
+from app.events import Kind
+from app.journal import Journal
+from app.ledger import Made
+from app.live import LivePublisher
+from app.modes.group import Group
+from app.modes.progress import RecordBatch
+from app.settings import Settings
+from app.topics import PREDICTIONS
+from decision import housekeeping
+from decision.admission import AGENT, TOPICS, Admission
+from decision.books import Books
+from decision.desk import Desk, wall_clock
+from decision.join import Join
+from decision.policy import judge
+from decision.push import Announcer, Parcel, Push
+from decision.reading import Reading
+
+GROUP = f"millrace.{AGENT}"
+
+
+class Worker:
+    """The handlers of the consumer group; `serve` runs it."""
+
+    def __init__(self, settings: Settings, journal: Journal, producer: Producer, publisher: LivePublisher) -> None:
+        deadlines: dict[Kind, timedelta] = {"ride": settings.ride_deadline, "upload": settings.upload_deadline}
+        self._journal, self._producer, self._retention = journal, producer, settings.store_retention
+        self._admission, self._reading = Admission(), Reading(self._highwater)
+        self._desk = Desk(Books(journal, lambda: Join(judge, deadlines)), self._reading.reached)
+        self._announcer = Announcer(publisher, self._desk)
+        self._push = Push(producer, self._announcer, self._desk.marked)
+        self._group = Group(
+            GROUP,
+            TOPICS,
+            self._handle,
+            settings,
+            on_assigned=self._assigned,
+            on_revoked=self._revoked,
+            before_commit=self._committable,
+        )
+
+    async def serve(self) -> None:
+        """Consume until cancelled, then finish what is in hand. Raises what made it impossible to go on."""
+        helpers = [
+            asyncio.create_task(self._desk.run(self._push), name="desk"),
+            asyncio.create_task(self._push.run(), name="push"),
+            asyncio.create_task(self._announcer.run(), name="announcer"),
+            asyncio.create_task(housekeeping.run(self._journal, self._retention), name="housekeeping"),
+        ]
+        group = asyncio.create_task(self._group.run(), name=GROUP)
+        try:
+            done, _ = await asyncio.wait([group, *helpers], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            await _end(group)  # first: it finishes what is in hand, with the help of the others
+            await _end(*helpers)
+
+    async def _handle(self, batch: RecordBatch) -> None:
+        """What has arrived on one partition of one topic."""
+        messages, dead = self._admission.admit(batch.topic, batch.records, wall_clock())
+        await deliver(self._producer, dead)
+        if messages:
+            await self._desk.take(batch.partition, messages)
+        if batch.topic == PREDICTIONS.name:
+            self._reading.read(batch.partition, batch.next_offset, batch.records[-1].timestamp_ms)
+
+    async def _assigned(self, where: frozenset[TopicPartition]) -> None:
+        partitions = {tp.partition for tp in where}
+        self._reading.forget()
+        undelivered = await self._desk.open(partitions)
+        again = [Made(each.decision, 0, each.traceparent) for each in undelivered]
+        await self._push.put(Parcel(decisions=again, again=True))
+        self._announcer.catch_up()
+
+    async def _revoked(self, where: frozenset[TopicPartition]) -> None:
+        await self._push.drained()
+        await self._desk.close({tp.partition for tp in where})
+
+    async def _committable(
+        self,
+        offsets: Mapping[TopicPartition, int],
+        last_chance: bool,  # noqa: ARG002 - it is all or nothing
+    ) -> Mapping[TopicPartition, int]:
+        """A batch counts as done when it is written down; it is committed when what follows from it is pushed, too."""
+        await self._push.drained()
+        return offsets
+
+    def _highwater(self, partition: int) -> int | None:
+        """The offset after the last answer there is, as of the last fetch."""
+        try:
+            end: int | None = self._group.app.consumer.highwater(TP(PREDICTIONS.name, partition))
+        except ConsumerNotStarted:  # not any more: the worker is being stopped
+            return None
+        return end
+
+
+async def run(settings: Settings) -> None:
+    """Serve until cancelled or told to stop by SIGTERM. Raises `MillraceError` for what retrying did not heal."""
+    if settings.kafka is None or settings.redis is None:
+        raise ConfigurationError("the decision worker needs MILLRACE_KAFKA and MILLRACE_REDIS")
+    journal = await asyncio.to_thread(Journal.open, settings.database_url)
+    producer, publisher = KafkaProducer(settings.kafka, GROUP), LivePublisher(settings.redis)
+    serving = asyncio.create_task(Worker(settings, journal, producer, publisher).serve())
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, serving.cancel)
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        await _end(serving)
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise  # not SIGTERM
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        await producer.close()
+        await publisher.close()
+        journal.close()
+
+
+async def _end(*tasks: "asyncio.Task[None]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
