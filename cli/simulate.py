@@ -151,15 +151,14 @@ async def _go(
 
 async def _by_kafka(scenario: "Scenario", settings: "Settings", progress: "RunProgress", poison: float) -> None:
     from app.bus import KafkaProducer
-    from cli.services import attached
+    from app.embedded import attached
     from simulator import run
 
-    with attached(settings) as resolved:
-        producer = KafkaProducer(resolved.kafka)
-        try:
-            await run.by_kafka(scenario, producer, poison=poison, watch=progress.watch)
-        finally:
-            await producer.close()
+    producer = KafkaProducer(attached(settings).kafka or "", "millrace-simulate")
+    try:
+        await run.by_kafka(scenario, producer, poison=poison, watch=progress.watch)
+    finally:
+        await producer.close()
 
 
 def _tell(progress: "RunProgress", scenario: "Scenario", as_json: bool) -> None:
