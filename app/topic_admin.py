@@ -19,6 +19,7 @@ from app.topics import TOPICS, Cluster, Found, Topic, missing
 
 _REQUEST_MS = 10_000
 _POLL_S = 0.05
+_RETRY_S = 0.5
 
 
 async def ensure(
@@ -74,9 +75,9 @@ async def _connect(client: AIOKafkaAdminClient, within: timedelta) -> None:
             await client.start()
             return
         except KafkaError:
-            if asyncio.get_running_loop().time() + 1 > deadline:
+            if asyncio.get_running_loop().time() + _RETRY_S > deadline:
                 raise
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(_RETRY_S)
 
 
 async def _describe(admin: AIOKafkaAdminClient, wanted: Sequence[Topic]) -> Cluster:
