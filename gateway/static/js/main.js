@@ -22,7 +22,7 @@ let paused = false;
 
 const feed = new Feed({ onMessage: receive, onState: showState });
 const map = new CityMap(byId("map"), zones, (zone) => tryIt.pick(zone));
-const tryIt = new TryIt({ feed, subjects, zones, onEnds: (ends) => map.showEnds(ends) });
+const tryIt = new TryIt({ feed, subjects, zones, onEnds: (ends) => map.showEnds(ends), onOpen: open });
 const details = new Details(feed, () => map.select(null));
 
 const rows = matchMedia("(max-width: 720px)").matches ? 4 : 7;

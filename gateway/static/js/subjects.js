@@ -56,8 +56,15 @@ function predicted(subject, message, now) {
   subject.opened ||= stage === "initial";
   subject.firstFigureAt ??= now;
   subject.figures.set(model, { version, value, unit, detail: detail ?? subject.figures.get(model)?.detail ?? null, stage });
-  if (model === "eta" && Array.isArray(detail?.track) && !subject.track) subject.track = detail.track;
+  if (model === "eta") subject.track ??= trackOf(detail);
   if (model === "duration") corrected(subject, value);
+}
+
+/** The track of an `eta` figure, [lon, lat] pairs from pickup to drop-off, or null: a detail may hold anything. */
+function trackOf(detail) {
+  const track = detail?.track;
+  const drawable = Array.isArray(track) && track.length > 1 && track.every((point) => Array.isArray(point) && point.every(Number.isFinite));
+  return drawable ? track : null;
 }
 
 function corrected(subject, minutes) {
@@ -75,6 +82,6 @@ function decided(subject, message, now) {
     const known = subject.figures.get(model);
     if (!known || known.stage === "initial") subject.figures.set(model, { stage: "initial", detail: null, ...figure });
     if (model === "duration" && subject.durations.length === 0) corrected(subject, figure.value);
-    if (model === "eta" && !subject.track && Array.isArray(figure.detail?.track)) subject.track = figure.detail.track;
+    if (model === "eta") subject.track ??= trackOf(figure.detail);
   }
 }

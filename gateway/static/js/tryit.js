@@ -19,9 +19,10 @@ export class TryIt {
    * @param {import("./subjects.js").Subjects} parts.subjects
    * @param {import("./zones.js").Zone[]} parts.zones
    * @param {(ends: import("./zones.js").Zone[]) => void} parts.onEnds told which two zones are chosen
+   * @param {(subject: object) => void} parts.onOpen asked to show a subject in full
    */
-  constructor({ feed, subjects, zones, onEnds }) {
-    Object.assign(this, { feed, subjects, zones, onEnds });
+  constructor({ feed, subjects, zones, onEnds, onOpen }) {
+    Object.assign(this, { feed, subjects, zones, onEnds, onOpen });
     [this.pickup, this.dropoff, this.title, this.text, this.result] = ["pickup", "dropoff", "title", "text", "result"].map(byId);
     this.mine = null;
     this.next = 0;
@@ -104,9 +105,15 @@ export class TryIt {
     const { sentAt, acceptedAt } = this.mine;
     const since = (at) => (at ? milliseconds(at - sentAt) : "…");
     const times = [["accepted by Kafka", acceptedAt], ["first figure", subject?.firstFigureAt], ["decided", subject?.decidedAt]];
-    const parts = [el("p", { class: "times" }, ...times.map(([label, at]) => el("span", {}, `${label} `, el("b", {}, since(at)))))];
-    if (subject) parts.unshift(outcome(subject));
-    this.result.replaceChildren(...parts);
+    const timing = el("p", { class: "times" }, ...times.map(([label, at]) => el("span", {}, `${label} `, el("b", {}, since(at)))));
+    if (subject?.decision) timing.append(this.receiptButton(subject));
+    this.result.replaceChildren(...(subject ? [outcome(subject), timing] : [timing]));
+  }
+
+  receiptButton(subject) {
+    const button = el("button", { type: "button", class: "link" }, "Receipt");
+    button.addEventListener("click", () => this.onOpen(subject));
+    return button;
   }
 }
 
