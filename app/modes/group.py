@@ -15,7 +15,7 @@ from typing import Any
 from aiokafka.structs import TopicPartition
 from mode import CrashingSupervisor
 
-from app.modes.ledger import RecordBatch
+from app.modes.progress import RecordBatch
 from app.modes.transport import FETCH_BYTES, App, BeforeCommit, Committable, Rebalanced, TableManager, Undecoded
 from app.settings import Settings
 from app.topics import Topic
@@ -30,11 +30,6 @@ STOP_WITHIN_S = 8.0
 
 async def _nothing(partitions: frozenset[TopicPartition]) -> None:
     """Nobody needs to hear of a rebalance."""
-
-
-async def _everything(offsets: Committable, last_chance: bool) -> Committable:  # noqa: ARG001
-    """Every finished offset may be committed at once."""
-    return offsets
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,7 @@ class Group:
         *,
         on_assigned: Rebalanced = _nothing,
         on_revoked: Rebalanced = _nothing,
-        before_commit: BeforeCommit = _everything,
+        before_commit: BeforeCommit | None = None,
         batching: Batching = Batching(),
         limit_bytes: int = FETCH_BYTES,
     ) -> None:
@@ -118,6 +113,16 @@ class Group:
         """The partitions this member owns now."""
         return frozenset(TopicPartition(*where) for where in self.app.consumer.assignment())
 
+    def committed(self) -> dict[TopicPartition, int]:
+        """The offset each partition is committed up to, as far as it is known."""
+        return self.app.progress.known()
+
+    async def ends(self) -> dict[TopicPartition, int]:
+        """The offset after the last record of each assigned partition, as the broker has it."""
+        assigned = self.app.consumer.assignment() if self.app.started else set()
+        ends = await self.app.consumer.highwaters(*assigned) if assigned else {}
+        return {TopicPartition(*where): end for where, end in ends.items()}
+
     async def _stop(self) -> None:
         if self.app.failed.done():
             self.app.consumer.unacked.clear()  # the batch that failed will not be finished: do not wait for it
@@ -131,7 +136,7 @@ class Group:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _deliver(self, stream: Any) -> None:
-        """The Faust agent: hands every event to its lane. The ledger bounds what can wait there."""
+        """The Faust agent: hands every event to its lane. The progress bounds what can wait there."""
         async for event in stream.noack().events():
             partition = event.message.partition
             if partition not in self._lanes:
@@ -171,12 +176,12 @@ class Group:
 
     async def _committable(self, offsets: Committable, last_chance: bool) -> Committable:
         """Ask `before_commit` partition by partition, between batches."""
-        if self._before_commit is _everything:
+        if self._before_commit is None:
             return offsets
         allowed: dict[TopicPartition, int] = {}
         for partition in {where.partition for where in offsets}:
             async with self._lanes[partition].busy:
-                finished = self.app.ledger.committable()
+                finished = self.app.progress.committable()
                 here = {where: offset for where, offset in finished.items() if where.partition == partition}
                 allowed.update(await self._before_commit(here, last_chance))
         return allowed

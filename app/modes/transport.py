@@ -1,7 +1,7 @@
 """Faust's aiokafka transport, changed so that what was fetched of a partition reaches the stream as one event.
 
 Groups, assignment, rebalancing and flow control stay Faust's; its bookkeeping per message goes (it costs two orders of
-magnitude), and `Ledger` keeps account of what may be committed. `app.modes.group` builds the app and runs it. Written
+magnitude), and `Progress` keeps account of what may be committed. `app.modes.group` builds the app and runs it. Written
 against faust-streaming 0.15.3; every override names what it replaces.
 """
 
@@ -23,7 +23,7 @@ from mode.threads import WorkerThread
 from mode.utils.futures import notify
 
 from app.codec import Record
-from app.modes.ledger import Ledger, RecordBatch
+from app.modes.progress import Progress, RecordBatch
 
 FETCH_BYTES = 1 << 20
 """At most so much of a partition per fetch: about 4,000 ride events, one batch of the usual `max_batch`."""
@@ -50,8 +50,8 @@ class _Fetchable(set[TP]):
     It is true even when it is empty, because aiokafka takes an empty set for "every partition".
     """
 
-    def __init__(self, active: Set[TP], ledger: Ledger) -> None:
-        self._active, self._ledger = active, ledger
+    def __init__(self, active: Set[TP], progress: Progress) -> None:
+        self._active, self._ledger = active, progress
 
     def __contains__(self, where: TopicPartition) -> bool:
         return where in self._active and self._ledger.has_room(where)
@@ -92,7 +92,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         timeout: float | None = None,  # noqa: ASYNC109 - Faust's signature
         max_records: int | None = None,  # noqa: ARG002 - the whole record set is drained
     ) -> dict[Any, list[RecordBatch]]:
-        fetchable = _Fetchable(active_partitions, self.consumer.ledger)
+        fetchable = _Fetchable(active_partitions, self.consumer.progress)
         fetched = await super()._fetch_records(consumer, cast("set[TP]", fetchable), timeout, None)
         return {TP(*where): [_batch(where, records)] for where, records in fetched.items()}
 
@@ -108,14 +108,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 class Consumer(driver.Consumer):
-    """Yields record sets, and commits what the ledger says is finished."""
+    """Yields record sets, and commits what the progress says is finished."""
 
     app: "App"
     _thread: ConsumerThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.ledger = Ledger(self.app.limit_bytes, self._thread.wake)
+        self.progress = Progress(self.app.limit_bytes, self._thread.wake)
         self._commit_lock = asyncio.Lock()
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -124,35 +124,35 @@ class Consumer(driver.Consumer):
         )
 
     def _to_message(self, tp: TP, record: RecordBatch) -> "BatchMessage":
-        """Replaces one message per record; entering the ledger here keeps its order that of the fetches."""
-        self.ledger.enter(record)
+        """Replaces one message per record; entering the progress here keeps its order that of the fetches."""
+        self.progress.enter(record)
         return BatchMessage(record, tp, self.app.consumer_generation_id)
 
     def ack(self, message: Message) -> bool:
         """Replaces Faust's list of every acked offset."""
         message.acked = True
         self._unacked_messages.discard(message)
-        self.ledger.finish(cast("BatchMessage", message).batch)
+        self.progress.finish(cast("BatchMessage", message).batch)
         notify(self._waiting_for_ack)
         return True
 
     async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
-        """Nothing to do: the ledger knows the order of the batches, so it needs no list of missing offsets."""
+        """Nothing to do: the progress knows the order of the batches, so it needs no list of missing offsets."""
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002
         """Commit every finished partition.
 
-        Faust's takes a refused commit for a done one; here the ledger hears only of what the broker accepted.
+        Faust's takes a refused commit for a done one; here the progress hears only of what the broker accepted.
         """
         async with self._commit_lock:  # two commits on their way could arrive in the wrong order
             offsets = await self.app.before_commit(
-                self.ledger.committable(), self.app.rebalancing or not self.flow_active
+                self.progress.committable(), self.app.rebalancing or not self.flow_active
             )
             assigned = self.assignment()
             offsets = {where: offset for where, offset in offsets.items() if where in assigned}
             if not offsets or not await self._commit(offsets):
                 return False
-            self.ledger.committed(offsets)
+            self.progress.committed(offsets)
             return True
 
     async def commit_and_end_transactions(self) -> None:
@@ -231,19 +231,19 @@ class App(faust.App):
 
     async def _on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         await super()._on_partitions_revoked(revoked)  # finishes what is in hand and commits it
-        self.ledger.clear()
+        self.progress.clear()
         if revoked and not self.should_stop:
             await self._tell(self.revoked, revoked)
 
     async def _on_partitions_assigned(self, assigned: set[TopicPartition], generation_id: int = 0) -> None:
-        self.ledger.clear()
+        self.progress.clear()
         if not self.should_stop:
             await self._tell(self.assigned, assigned)
         await super()._on_partitions_assigned(assigned, generation_id)
 
     @property
-    def ledger(self) -> Ledger:
-        return cast("Consumer", self.consumer).ledger
+    def progress(self) -> Progress:
+        return cast("Consumer", self.consumer).progress
 
     async def _tell(self, hook: Rebalanced, partitions: set[TopicPartition]) -> None:
         try:

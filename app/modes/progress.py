@@ -42,7 +42,7 @@ class _Partition:
     committed: int | None = None
 
 
-class Ledger:
+class Progress:
     """The record sets in hand of every assigned partition.
 
     Its lifetime is one assignment: `clear` forgets everything, and a batch of an earlier assignment that is finished
@@ -94,6 +94,10 @@ class Ledger:
         for where, offset in offsets.items():
             if where in self._partitions:
                 self._partitions[where].committed = offset
+
+    def known(self) -> dict[TopicPartition, int]:
+        """What each partition is committed up to, where this assignment has committed anything."""
+        return {where: offset for where, p in self._partitions.items() if (offset := p.committed) is not None}
 
     def clear(self) -> None:
         """Forget everything: the assignment is over."""

@@ -1,0 +1,151 @@
+"""One micro-batch from records to predictions and failures, without Faust and without a broker.
+
+`app.modes.stream` runs it on what arrives; replay and request-reply run the same on what they read.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from app.agent import Agent, Scores
+from app.bus import Outgoing
+from app.codec import SOURCE, Decoder, Headers, Record, encode, header
+from app.events import AnyEvent
+from app.modes.dead_letters import SCORING_FAILED, cause_of, dead_letter
+from app.modes.scoring import Memory, Scorer
+from app.predictions import Prediction
+from app.telemetry import RECORDS, child_of
+from app.topics import PREDICTIONS
+
+
+class Failed(NamedTuple):
+    """A record without a prediction, and why: a short code and a sentence."""
+
+    record: Record
+    cause: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a batch: every record is predicted, failed, or none of the agent's business.
+
+    Attributes:
+        predicted: in the order of the records.
+    """
+
+    at: datetime
+    predicted: Sequence[tuple[Record, Prediction]]
+    failed: Sequence[Failed]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Processor:
+    """Decodes, scores and words what one agent says of one topic's records.
+
+    Args:
+        version: of the model.
+        arm: of a rollout.
+        clock: the wall clock; it only measures latency.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        version: str,
+        decoder: Decoder[AnyEvent],
+        scorer: Scorer,
+        *,
+        arm: str = "live",
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._agent, self._version, self._arm, self._clock = agent, version, arm, clock
+        self._decoder, self._scorer = decoder, scorer
+
+    async def process(self, records: Sequence[Record], memory: Memory) -> Outcome:
+        """Decode and score these records, in order; what cannot be decoded or scored fails alone."""
+        messages, undecoded = self._decoder.decode_batch(records)
+        failed = [Failed(failure.record, cause_of(failure.error), str(failure.error)) for failure in undecoded]
+        sees = self._agent.sees
+        rows = [row for row, message in enumerate(messages) if message is not None and sees(message)]
+        events = [message for row in rows if (message := messages[row]) is not None]
+        if not events:
+            return Outcome(self._clock(), [], failed)
+        scores = await self._scorer.score(events, memory)
+        at = self._clock()
+        seen = [records[row] for row in rows]
+        failed += [Failed(seen[row], SCORING_FAILED, problem) for row, problem in sorted(scores.problems.items())]
+        return Outcome(at, self._predictions(seen, events, scores, at), failed)
+
+    def _predictions(
+        self, records: Sequence[Record], events: Sequence[AnyEvent], scores: Scores, at: datetime
+    ) -> list[tuple[Record, Prediction]]:
+        agent, details = self._agent, scores.details or [None] * len(events)
+        now_ms = at.timestamp() * 1000
+        return [
+            (
+                record,
+                Prediction(
+                    event_id=event.event_id,
+                    subject_id=event.subject_id,
+                    user_id=event.user_id,
+                    kind=event.kind,
+                    model=agent.name,
+                    version=self._version,
+                    value=value,
+                    unit=agent.unit,
+                    topic=record.topic,
+                    partition=record.partition,
+                    offset=record.offset,
+                    event_at=event.at,
+                    at=at,
+                    latency_ms=round(max(0.0, now_ms - record.timestamp_ms), 3),
+                    stage=agent.stage(event),
+                    arm=self._arm,
+                    detail=detail,
+                ),
+            )
+            for row, (record, event, value, detail) in enumerate(
+                zip(records, events, scores.values.tolist(), details, strict=True)
+            )
+            if agent.scores(event) and row not in scores.problems
+        ]
+
+
+def outgoing(agent: str, outcome: Outcome) -> list[Outgoing]:
+    """The records to deliver: predictions on the partition of what they answer, so that a join finds both; dead letters."""
+    headers = _Headers(outcome.at)
+    out = [
+        Outgoing(PREDICTIONS.name, record.key, encode(prediction), headers.of(record, prediction), record.partition)
+        for record, prediction in outcome.predicted
+    ]
+    out += [dead_letter(failed.record, agent, failed.cause, failed.error, outcome.at) for failed in outcome.failed]
+    RECORDS.labels(agent, "predicted").inc(len(outcome.predicted))
+    RECORDS.labels(agent, "failed").inc(len(outcome.failed))
+    return out
+
+
+class _Headers:
+    """`codec.context` for the predictions of one batch: what they share is worded once."""
+
+    def __init__(self, at: datetime) -> None:
+        self._time = ("ce_time", at.astimezone(UTC).isoformat().encode())
+        self._type = ("ce_type", str(Prediction.__struct_config__.tag).encode())
+        self._version, self._content = ("ce_specversion", b"1.0"), ("content-type", b"application/json")
+
+    def of(self, record: Record, prediction: Prediction) -> Headers:
+        model = prediction.model
+        headers = (
+            self._version,
+            ("ce_id", f"{prediction.event_id}.{model}.{prediction.version}".encode()),
+            self._type,
+            ("ce_source", f"{SOURCE}/agents/{model}".encode()),
+            self._time,
+            self._content,
+        )
+        traceparent = child_of(header(record.headers, "traceparent")) if record.headers else None
+        return (*headers, ("traceparent", traceparent.encode())) if traceparent else headers

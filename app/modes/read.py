@@ -1,0 +1,70 @@
+"""Reads a range of one partition, outside any consumer group: snapshots, what followed them, and the past."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
+
+from app.codec import Record
+from app.errors import ServiceUnavailable
+
+SILENCE = timedelta(seconds=30)
+"""A broker that answers nothing for so long is taken to be away."""
+
+
+class Reader:
+    """A consumer that belongs to no group and commits nothing."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """The first offset there is, and the one after the last. Raises `ServiceUnavailable`."""
+        where = TopicPartition(topic, partition)
+        async with _answers():
+            first = await self._consumer.beginning_offsets([where])
+            end = await self._consumer.end_offsets([where])
+        return first[where], end[where]
+
+    async def records(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[list[Record]]:
+        """What lies at offsets `start` to `end`, `end` excluded, in pieces as fetched. Raises `ServiceUnavailable`."""
+        where = TopicPartition(topic, partition)
+        self._consumer.assign([where])
+        self._consumer.seek(where, start)
+        while True:
+            async with _answers():
+                if await self._consumer.position(where) >= end:
+                    return
+                fetched = await self._consumer.getmany(where, timeout_ms=1000)
+            records = [
+                Record(topic, partition, r.offset, r.timestamp, r.key, r.value, r.headers)
+                for r in fetched.get(where, ())
+                if r.offset < end
+            ]
+            if records:
+                yield records
+
+
+@asynccontextmanager
+async def reader(brokers: str) -> AsyncIterator[Reader]:
+    """A connected reader. Raises `ServiceUnavailable` when no broker answers."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=brokers, enable_auto_commit=False, auto_offset_reset="earliest")
+    try:
+        async with _answers():
+            await consumer.start()
+        yield Reader(consumer)
+    finally:
+        await consumer.stop()
+
+
+@asynccontextmanager
+async def _answers() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(SILENCE.total_seconds()):
+            yield
+    except (KafkaError, TimeoutError) as error:
+        raise ServiceUnavailable("kafka", f"{type(error).__name__}: {error}") from error

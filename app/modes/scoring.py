@@ -1,0 +1,171 @@
+"""Scores a batch so that a row that cannot be scored costs only itself.
+
+Between the processing of a batch and the agent's two functions. The whole batch is one call; only when that raises or
+hangs is it taken apart, into sixteenths of sixteenths, until what fails is single rows.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+from sqlalchemy.exc import OperationalError
+
+from app.agent import Agent, Features, Model, Scores
+from app.errors import ServiceUnavailable
+from app.events import Event
+from app.modes.deadline import Hung, Worker
+from app.predictions import Detail
+
+log = logging.getLogger(__name__)
+
+HANGS_PER_BATCH = 16
+"""Rows that hang one at a time cost `score_timeout` each; after this many, what is still suspect fails unscored."""
+
+_WAYS = 16
+"""Parts of a batch that failed: one bad row in 4,096 is found with 4 calls that fail (12 when halving), and a call
+that hangs costs seconds where one that succeeds costs less than a millisecond."""
+
+_HEALS = (ServiceUnavailable, OperationalError, ConnectionError)
+"""What a shared state raises when its database is away: the rows are not to blame."""
+
+_TRIES = 5
+
+Rows = tuple[int, int]
+
+
+class Memory(Protocol):
+    """What an agent's features may rest on besides the batch."""
+
+    def extract(self, events: Sequence[Event]) -> Features:
+        """The features of the next events; moves a state forward."""
+        ...
+
+    def keep(self, events: Sequence[Event]) -> None:
+        """These events are part of the state from now on."""
+        ...
+
+    def undo(self) -> None:
+        """Back to what was kept, after an `extract` that failed half-way."""
+        ...
+
+
+class Plain:
+    """The memory of an agent that has none, or shares one that looks after itself."""
+
+    def __init__(self, agent: Agent, shared: object = None) -> None:
+        self._agent, self._shared = agent, shared
+
+    def extract(self, events: Sequence[Event]) -> Features:
+        return self._agent.extract(events, self._shared)
+
+    def keep(self, events: Sequence[Event]) -> None:
+        """Nothing is remembered."""
+
+    def undo(self) -> None:
+        """Nothing to take back: what a shared state was told twice it knows once."""
+
+
+class Scorer:
+    """An agent and its model, ready to score.
+
+    Attributes:
+        hangs: threads left behind so far; a process with many of them should be replaced.
+    """
+
+    def __init__(self, agent: Agent, model: Model, timeout_s: float) -> None:
+        self._agent, self._model = agent, model
+        self._worker = Worker(f"score-{agent.name}", timeout_s)
+
+    @property
+    def hangs(self) -> int:
+        return self._worker.hangs
+
+    def close(self) -> None:
+        self._worker.close()
+
+    async def score(self, events: Sequence[Event], memory: Memory) -> Scores:
+        """One value or one problem per event. Raises only what may heal and has not, after some tries."""
+
+        def whole() -> Scores:
+            return self._agent.evaluate(self._model, events, memory.extract(events))
+
+        for attempt in range(_TRIES):
+            try:
+                scores = await self._worker.call(whole)
+            except _HEALS as error:
+                await self._worker.call(memory.undo)
+                if attempt + 1 == _TRIES:
+                    raise
+                log.warning("%s: %s; trying again", self._agent.name, error)
+                await asyncio.sleep(2**attempt * random.uniform(0.1, 0.2))  # noqa: S311
+            except Exception as error:  # the agent's code may raise anything; it is told apart row by row
+                log.warning("%s: a batch of %d failed (%s); looking for the rows", self._agent.name, len(events), error)
+                await self._worker.call(memory.undo)
+                return await _Apart(self._agent, self._model, self._worker, events, memory).scores()
+            else:
+                memory.keep(events)
+                return scores
+        raise AssertionError("the last try returns or raises")
+
+
+class _Apart:
+    """One batch that failed as a whole, taken apart: first its features, in order, then the model."""
+
+    def __init__(self, agent: Agent, model: Model, worker: Worker, events: Sequence[Event], memory: Memory) -> None:
+        self._agent, self._model, self._worker, self._events, self._memory = agent, model, worker, events, memory
+        self._hangs_before = worker.hangs
+        self._values = np.full(len(events), np.nan)
+        self._details: list[Detail | None] = [None] * len(events)
+        self._problems: dict[int, str] = {}
+
+    async def scores(self) -> Scores:
+        extracted: list[tuple[Rows, Features]] = []
+        await self._extract((0, len(self._events)), extracted)
+        for rows, features in extracted:
+            await self._evaluate(rows, features)
+        return Scores(self._values, self._details, self._problems)
+
+    async def _extract(self, rows: Rows, extracted: list[tuple[Rows, Features]]) -> None:
+        events = self._events[slice(*rows)]
+        try:
+            features = await self._worker.call(lambda: self._memory.extract(events))
+        except _HEALS:
+            raise
+        except Exception as error:
+            await self._worker.call(self._memory.undo)
+            for part in self._parts(rows, error):
+                await self._extract(part, extracted)
+        else:
+            self._memory.keep(events)
+            extracted.append((rows, features))
+
+    async def _evaluate(self, rows: Rows, features: Features) -> None:
+        """Evaluate these rows; `features` are theirs alone."""
+        first, events = rows[0], self._events[slice(*rows)]
+        try:
+            scores = await self._worker.call(lambda: self._agent.evaluate(self._model, events, features))
+        except Exception as error:
+            for part in self._parts(rows, error):
+                await self._evaluate(part, features[part[0] - first : part[1] - first])
+        else:
+            self._values[slice(*rows)] = scores.values
+            self._details[slice(*rows)] = scores.details or [None] * len(events)
+            self._problems.update((first + row, problem) for row, problem in scores.problems.items())
+
+    def _parts(self, rows: Rows, error: Exception) -> Iterator[Rows]:
+        """Smaller parts to try; none, and a problem for each row, when there is nothing left to try."""
+        first, end = rows
+        hopeless = isinstance(error, Hung) and self._worker.hangs - self._hangs_before >= HANGS_PER_BATCH
+        if end - first == 1 or hopeless:
+            self._problems.update(dict.fromkeys(range(first, end), _sentence(error)))
+            return
+        step = -(-(end - first) // _WAYS)
+        for start in range(first, end, step):
+            yield start, min(start + step, end)
+
+
+def _sentence(error: Exception) -> str:
+    return str(error) if isinstance(error, Hung) else f"{type(error).__name__}: {error}"

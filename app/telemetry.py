@@ -1,0 +1,55 @@
+"""What a process tells of itself: logs, counters, and the trace an event belongs to.
+
+The counters are Prometheus'; whoever serves HTTP exposes them, the others are read through their logs and their lag.
+"""
+
+import logging
+import random
+import re
+
+from prometheus_client import Counter, Gauge, Histogram
+
+RECORDS = Counter("millrace_records", "Records consumed, by how each ended", ["agent", "outcome"])
+BATCH = Histogram(
+    "millrace_batch_records", "Records handled at once", ["agent"], buckets=(1, 4, 16, 64, 256, 1024, 4096, 16384)
+)
+SCORING = Histogram(
+    "millrace_scoring_seconds",
+    "Features and model, per batch",
+    ["agent"],
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5),
+)
+LATENCY = Histogram(
+    "millrace_latency_seconds",
+    "From the broker's timestamp of the slowest record of a batch to its prediction",
+    ["agent"],
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30),
+)
+HANGS = Counter("millrace_hangs", "Calls of a model or its features that did not return in time", ["agent"])
+LAG = Gauge("millrace_lag_records", "Records of the assigned partitions not yet committed", ["group"])
+
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
+
+
+def setup_logging(level: str) -> None:
+    """Log to standard error, one line per record; what Faust says of its inner life is kept to warnings."""
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty in ("faust", "mode", "aiokafka"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+def new_traceparent() -> str:
+    """A new W3C trace, sampled (https://www.w3.org/TR/trace-context/)."""
+    return f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-01"
+
+
+def child_of(traceparent: str | None) -> str | None:
+    """The next span of the same trace; `None` where there is no trace, or none that is well formed.
+
+    Example:
+        >>> child_of("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")[:36]
+        '00-0af7651916cd43dd8448eb211c80319c-'
+    """
+    if traceparent is None or not _TRACEPARENT.match(traceparent):
+        return None
+    return f"{traceparent[:36]}{random.getrandbits(64):016x}{traceparent[52:]}"
