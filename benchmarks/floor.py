@@ -6,11 +6,12 @@ client to measure both. `python -m benchmarks.floor gateway|model NAME|joiner` r
 """
 
 import asyncio
+import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 
@@ -75,6 +76,11 @@ async def _records(kafka: str, topic: str, group: str) -> AsyncIterator[list[byt
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=kafka, group_id=group, auto_offset_reset="latest")
     await consumer.start()
     try:
+        while not consumer.assignment():
+            await consumer.getmany(timeout_ms=100)
+        for partition in consumer.assignment():
+            await consumer.position(partition)
+        print("joined", flush=True)
         while True:
             fetched = await consumer.getmany(timeout_ms=POLL_MS)
             yield [record.value for records in fetched.values() for record in records]
@@ -133,6 +139,9 @@ async def gateway(settings: Settings) -> None:
     redis = Redis.from_url(settings.redis or "")
     app = FastAPI()
 
+    async def alive(_: Request) -> Response:
+        return Response()
+
     async def ride(request: Request) -> Response:
         value = await request.body()
         await producer.send_and_wait(RIDES, value, _asked.decode(value).user_id.encode())
@@ -151,9 +160,10 @@ async def gateway(settings: Settings) -> None:
                         await socket.send_text(message["data"].decode())
 
     app.add_route("/v1/rides", ride, methods=["POST"])
-    app.add_api_route("/health/live", dict)
-    app.add_websocket_route("/v1/live", live)
+    app.add_route("/health/live", alive)
+    app.add_api_websocket_route("/v1/live", live)
     async with _producer(settings.kafka or "") as producer:
+        print("produces", flush=True)
         config = uvicorn.Config(app, port=settings.port, log_level="warning", access_log=False, ws="websockets-sansio")
         await uvicorn.Server(config).serve()
 
@@ -168,10 +178,16 @@ def running(settings: Settings) -> Iterator[str]:
     asyncio.run(_topics(settings))
     parts = [["gateway"], ["joiner"], *(["model", name] for name in MODELS)]
     processes = [
-        subprocess.Popen([sys.executable, "-m", "benchmarks.floor", *part], env=environment(settings)) for part in parts
+        subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.floor", *part],
+            env=environment(settings),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for part in parts
     ]
     try:
-        asyncio.run(_joined(settings))
+        _await_words(processes)
         yield f"http://127.0.0.1:{settings.port}"
     finally:
         for process in processes:
@@ -190,22 +206,14 @@ async def _topics(settings: Settings) -> None:
         await admin.close()
 
 
-async def _joined(settings: Settings) -> None:
-    """Wait until every consumer group has its member."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
-    await admin.start()
-    groups = ["floor.joiner", *(f"floor.{name}" for name in MODELS)]
+def _await_words(processes: Iterable["subprocess.Popen[str]"]) -> None:
+    """Wait until each part has said on its standard output that it is ready."""
     deadline = time.monotonic() + READY_S
-    try:
-        while time.monotonic() < deadline:
-            described = await admin.describe_consumer_groups(groups)
-            states = [group[2] for answer in described for group in answer.groups]
-            if states.count("Stable") == len(groups):
-                return
-            await asyncio.sleep(0.2)
-    finally:
-        await admin.close()
-    raise SystemNotReady("the floor's consumers did not join their groups")
+    for process in processes:
+        assert process.stdout is not None
+        ready, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready or not process.stdout.readline():
+            raise SystemNotReady(f"a part of the floor did not start: {process.args!r}")
 
 
 def _main() -> None:
