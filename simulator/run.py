@@ -59,7 +59,14 @@ async def by_kafka(scenario: Scenario, producer: Producer, *, poison: float = 0.
 
 
 async def replay(
-    scenario: Scenario, url: str, badges: Badges, *, run: str, lanes: int = 32, watch: Watch | None = None
+    scenario: Scenario,
+    url: str,
+    badges: Badges,
+    *,
+    run: str,
+    lanes: int = 32,
+    watch: Watch | None = None,
+    settling_s: float = SETTLING_S,
 ) -> Report:
     """Send a scenario through the gateway, listen as every one of its users, wait for the decisions, report.
 
@@ -98,7 +105,7 @@ async def replay(
                 lacking=dict(findings.lacking),
                 latency_ms=findings.latency(),
                 errors=tuple(findings.errors()),
-                live_errors=await _settled_errors(inquiry),
+                live_errors=await _settled_errors(inquiry, settling_s),
                 skipped=dict(scenario.skipped),
             )
     except* MillraceError as group:
@@ -120,9 +127,9 @@ async def _ask_for_missing(findings: Findings, inquiry: Inquiry) -> None:
         findings.found(event_id)
 
 
-async def _settled_errors(inquiry: Inquiry) -> tuple[LiveError, ...]:
+async def _settled_errors(inquiry: Inquiry, settling_s: float) -> tuple[LiveError, ...]:
     """The system's live errors once two looks see the same outcomes counted."""
-    errors, deadline = await inquiry.errors(), time.monotonic() + SETTLING_S
+    errors, deadline = await inquiry.errors(), time.monotonic() + settling_s
     while time.monotonic() < deadline:
         await asyncio.sleep(1.5)
         before, errors = errors, await inquiry.errors()
