@@ -5,7 +5,7 @@ started them, however it ends; another process with the same data directory shar
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
@@ -52,15 +52,15 @@ def found(settings: Settings) -> list[Service]:
     return [service for service in map(find, directories) if service is not None]
 
 
-def attached(settings: Settings) -> Settings:
-    """The settings with the addresses of services that run already; starts none.
+def attached(settings: Settings, parts: Sequence[str] = ("kafka", "redis")) -> Settings:
+    """The settings with the addresses of services that run already, as far as they are needed; starts none.
 
     Raises `ConfigurationError` naming what is neither set nor running.
     """
     update = {"database": settings.database_url}
     for service in found(settings):
-        update["redis" if service.directory.name == "redis" else "kafka"] = service.address
-    for part in ("kafka", "redis"):
+        update[service.part] = service.address
+    for part in parts:
         given = getattr(settings, part)
         if given is not None:
             update[part] = given

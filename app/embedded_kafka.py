@@ -19,6 +19,8 @@ from app.embedded_process import Recipe, free_port
 HOST = "127.0.0.1"
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
+TANSU_LIMITS = "in memory: it loses everything at its end, and may skip records when several producers write at once"
+
 _JVM = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true")
 """Serial: with a heap this small its pauses are milliseconds, and it leaves the cores to the models."""
 _PROBE_S = 2.0
@@ -98,8 +100,7 @@ def tansu(directory: Path, binary: Path, version: str) -> Recipe:
         url = f"tcp://{HOST}:{port}"
         return [str(binary), "broker", "--listener-url", url, "--advertised-listener-url", url], f"{HOST}:{port}"
 
-    limits = "in memory: it loses everything at its end, and may skip records when several producers write at once"
-    return Recipe("kafka", "Tansu", version, directory, prepare, answers, limits)
+    return Recipe("kafka", "Tansu", version, directory, prepare, answers, TANSU_LIMITS)
 
 
 def find_tansu() -> tuple[Path, str] | None:

@@ -33,11 +33,13 @@ class Service(msgspec.Struct, frozen=True):
     """A running service, as `service.json` in its directory describes it.
 
     Attributes:
+        part: "kafka" or "redis": what it stands in for.
         guard: pid of the guard; `pid` is the service's own, which changes when the guard restarts it.
         address: as `Settings.kafka` or `Settings.redis` take it.
         limits: what it cannot do, in a sentence; empty when it is the real thing.
     """
 
+    part: str
     name: str
     version: str
     address: str
@@ -53,8 +55,7 @@ class Service(msgspec.Struct, frozen=True):
         except FileNotFoundError:
             return None
 
-    @property
-    def sentence(self) -> str:
+    def __str__(self) -> str:
         return f"{self.name} {self.version} at {self.address}" + (f" ({self.limits})" if self.limits else "")
 
 
@@ -63,7 +64,7 @@ class Recipe:
     """How to run a service in a directory.
 
     Attributes:
-        part: "kafka" or "redis": what is missing when it will not start.
+        part: "kafka" or "redis": what it stands in for.
         prepare: called under the lock; writes what the service reads and returns its command line and its address.
         ready: whether the service at that address answers a real request; must return within seconds, never raise.
         limits: see `Service`.
@@ -92,8 +93,9 @@ def running(recipe: Recipe) -> Iterator[Service]:
     guard, address = _start(recipe, found)
     try:
         _await_ready(recipe, guard, address)
+        home = recipe.directory.resolve()
         service = Service(
-            recipe.name, recipe.version, address, recipe.directory.resolve(), guard.pid, limits=recipe.limits
+            recipe.part, recipe.name, recipe.version, address, home, guard=guard.pid, limits=recipe.limits
         )
         _write(recipe.directory / "service.json", msgspec.json.encode(service, enc_hook=str))
         yield service

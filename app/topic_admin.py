@@ -33,7 +33,7 @@ async def ensure(
     Raises `TopicMismatch`, and `ServiceUnavailable` when the brokers do not answer in time.
     """
     wanted = [*TOPICS, *states]
-    async with _admin(settings, within) as admin:
+    async with _admin(settings, within, patience=within) as admin:
         while True:
             cluster = await _describe(admin, wanted)
             absent = missing(wanted, cluster, settings)
@@ -43,21 +43,25 @@ async def ensure(
             await asyncio.sleep(_POLL_S)  # the controller has them; the broker we ask may learn of them a moment later
 
 
-async def describe(settings: Settings, within: timedelta = timedelta(seconds=5)) -> Cluster:
-    """What the brokers have, table or not. Raises `ServiceUnavailable`."""
+async def describe(
+    settings: Settings, wanted: Sequence[Topic] = TOPICS, within: timedelta = timedelta(seconds=5)
+) -> Cluster:
+    """What the brokers have: all topics, with the configuration of the wanted. Raises `ServiceUnavailable` at once."""
     async with _admin(settings, within) as admin:
-        return await _describe(admin, TOPICS)
+        return await _describe(admin, wanted)
 
 
 @asynccontextmanager
-async def _admin(settings: Settings, within: timedelta) -> AsyncIterator[AIOKafkaAdminClient]:
+async def _admin(
+    settings: Settings, within: timedelta, patience: timedelta = timedelta(0)
+) -> AsyncIterator[AIOKafkaAdminClient]:
     """A connected admin client; everything done with it, connecting included, shares one deadline."""
     client = AIOKafkaAdminClient(
         bootstrap_servers=settings.kafka, client_id="millrace-topics", request_timeout_ms=_REQUEST_MS
     )
     try:
         async with asyncio.timeout(within.total_seconds()):
-            await _connect(client, within)
+            await _connect(client, patience)
             yield client
     except (TimeoutError, KafkaError) as error:
         raise ServiceUnavailable(
@@ -67,9 +71,9 @@ async def _admin(settings: Settings, within: timedelta) -> AsyncIterator[AIOKafk
         await client.close()
 
 
-async def _connect(client: AIOKafkaAdminClient, within: timedelta) -> None:
-    """Retries while there is time: in a set of containers the broker may be the last to be up."""
-    deadline = asyncio.get_running_loop().time() + within.total_seconds()
+async def _connect(client: AIOKafkaAdminClient, patience: timedelta) -> None:
+    """Retries for as long as it may: in a set of containers the broker may be the last to be up."""
+    deadline = asyncio.get_running_loop().time() + patience.total_seconds()
     while True:
         try:
             await client.start()

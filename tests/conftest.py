@@ -52,7 +52,7 @@ def services(request: pytest.FixtureRequest) -> Iterator[Settings]:
         if _docker_answers():
             given = stack.enter_context(_containers(given))
         resolved = stack.enter_context(embedded.services(given))
-        met += [service.sentence for service in embedded.found(given)]
+        met += [str(service) for service in embedded.found(given)]
         met += [
             f"{part} at {getattr(resolved, part)}" for part in ("kafka", "redis") if getattr(given, part) is not None
         ]

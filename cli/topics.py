@@ -1,0 +1,69 @@
+"""`millrace topics`: the table of topics beside what the brokers have."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from app.topics import Cluster, Topic
+
+
+def topics(
+    ensure: Annotated[bool, typer.Option("--ensure", help="create what is missing")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="for a script")] = False,
+) -> None:
+    """Show the table of topics beside what the brokers have; --ensure creates what is missing.
+
+    A topic of the wrong shape is an error that says what to do about it.
+    """
+    from app import embedded, topic_admin
+    from app.topics import TOPICS, missing
+
+    settings = embedded.attached(read_settings(), ["kafka"])
+    wanted = [*TOPICS, *_states()]
+    action = topic_admin.ensure(settings, wanted[len(TOPICS) :]) if ensure else topic_admin.describe(settings, wanted)
+    cluster = asyncio.run(action)
+    _say_json(wanted, cluster) if as_json else _say(wanted, cluster, settings)
+    missing(wanted, cluster, settings)  # raises on one of the wrong shape
+
+
+def _states() -> list["Topic"]:
+    from app import agent
+    from app.topics import state_topic
+
+    return [state_topic(name) for name in agent.names() if agent.find(name).state]
+
+
+def _say(wanted: list["Topic"], cluster: "Cluster", settings: Settings) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("topic", "key", "kept", title=f"Topics on {settings.kafka}", title_justify="left")
+    table.add_column("partitions", justify="right")
+    table.add_column("replicas", justify="right")
+    for topic in wanted:
+        kept = "the last of each key" if topic.cleanup == "compact" else f"{topic.retention.days} days"
+        found = cluster.topics.get(topic.name)
+        shape = (str(found.partitions), str(found.replication)) if found else ("missing", "")
+        table.add_row(topic.name, topic.key, kept, *shape)
+    Console().print(table)
+
+
+def _say_json(wanted: list["Topic"], cluster: "Cluster") -> None:
+    import msgspec
+
+    rows = [
+        {
+            "topic": topic.name,
+            "key": topic.key,
+            "config": topic.configuration,
+            "partitions": found.partitions if found else None,
+            "replicas": found.replication if found else None,
+        }
+        for topic in wanted
+        for found in [cluster.topics.get(topic.name)]
+    ]
+    typer.echo(msgspec.json.encode(rows))
