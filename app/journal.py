@@ -3,7 +3,7 @@
 A worker that is killed has either written a micro-batch down whole or not at all; `app.ledger` holds the values.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Engine,
     Insert,
     Row,
-    Select,
     Table,
     Update,
     and_,
@@ -72,18 +72,28 @@ class Unpushed(NamedTuple):
 class Journal(Store):
     """The store, for the one who writes it."""
 
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        # Made once: to make one costs more than to run it.
+        self._put_case = _latest(insert, cases, "revision")
+        self._put_prediction = insert(predictions).on_conflict_do_nothing()
+        self._put_decision = insert(decisions).on_conflict_do_nothing()
+        self._put_truth = insert(outcomes).on_conflict_do_nothing()
+        self._add_errors = _added(insert, live_errors, "n", "signed", "absolute", "squared")
+
     def load(self, keys: Collection[SubjectKey]) -> list[Subject]:
         """What is known of these subjects; one that was never seen comes back empty."""
         found = {key: Subject(key) for key in keys}
         with self.connected() as connection:
             for ids in _chunks(sorted({key.subject_id for key in keys})):
-                for row in connection.execute(select(cases).where(cases.c.subject_id.in_(ids))):
+                for row in connection.execute(_CASES, {"ids": ids}):
                     if subject := found.get(SubjectKey(row.user_id, row.subject_id)):
                         subject.cases.append(_case(row))
-                for row in connection.execute(_messages(predictions, ids)):
+                for row in connection.execute(_ANSWERS, {"ids": ids}):
                     if subject := found.get(SubjectKey(row.user_id, row.subject_id)):
                         subject.answers.append(Answer(_predictions.decode(row.message), row.partition, row.offset))
-                for row in connection.execute(_messages(outcomes, ids)):
+                for row in connection.execute(_TRUTHS, {"ids": ids}):
                     if subject := found.get(SubjectKey(row.user_id, row.subject_id)):
                         subject.truth = _truths.decode(row.message)
         for subject in found.values():
@@ -124,11 +134,11 @@ class Journal(Store):
     def save(self, entry: Entry, marks: Sequence[Mark] = ()) -> None:
         """Write one micro-batch down, and how far earlier decisions have been pushed, in one transaction."""
         with self.transaction() as connection:
-            _execute(connection, self._upsert(cases, update=("revision",)), map(_case_row, entry.cases.values()))
-            _execute(connection, self._upsert(predictions), map(_answer_row, entry.answers))
-            _execute(connection, self._upsert(decisions), map(_decision_row, entry.decisions))
-            _execute(connection, self._upsert(outcomes), (_truth_row(truth, entry.at) for truth in entry.truths))
-            _execute(connection, self._add(), _error_rows(entry.errors))
+            _execute(connection, self._put_case, map(_case_row, entry.cases.values()))
+            _execute(connection, self._put_prediction, map(_answer_row, entry.answers))
+            _execute(connection, self._put_decision, map(_decision_row, entry.decisions))
+            _execute(connection, self._put_truth, (_truth_row(truth, entry.at) for truth in entry.truths))
+            _execute(connection, self._add_errors, _error_rows(entry.errors))
             _execute(connection, _MARK, map(_mark_row, marks))
 
     def prune(self, before: datetime, limit: int = 5000) -> int:
@@ -150,35 +160,34 @@ class Journal(Store):
                 gone += connection.execute(delete(table).where(key.in_(old))).rowcount
         return gone
 
-    def _insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
-        return postgresql.insert(table) if self._engine.dialect.name == "postgresql" else sqlite.insert(table)
-
-    def _upsert(self, table: Table, update: tuple[str, ...] = ()) -> Insert:
-        """The first to bring an id wins; of the columns in `update`, the last."""
-        insert = self._insert(table)
-        if not update:
-            return insert.on_conflict_do_nothing()
-        return insert.on_conflict_do_update(
-            index_elements=list(table.primary_key.columns), set_={name: insert.excluded[name] for name in update}
-        )
-
-    def _add(self) -> Insert:
-        """Sums add up, wherever they come from."""
-        insert = self._insert(live_errors)
-        sums = ("n", "signed", "absolute", "squared")
-        return insert.on_conflict_do_update(
-            index_elements=list(live_errors.primary_key.columns),
-            set_={name: live_errors.c[name] + insert.excluded[name] for name in sums},
-        )
-
 
 Values = dict[str, Any]
+Upsert = sqlite.Insert | postgresql.Insert
 
 _MARK: Update = (
     update(decisions)
     .where(decisions.c.decision_id == bindparam("marked"))
     .values(partition=bindparam("at_partition"), offset=bindparam("at_offset"), published=bindparam("is_published"))
 )
+
+
+_CASES, _ANSWERS, _TRUTHS = (
+    select(table).where(table.c.subject_id.in_(bindparam("ids", expanding=True)))
+    for table in (cases, predictions, outcomes)
+)
+
+
+def _latest(into: Callable[[Table], Upsert], table: Table, *names: str) -> Insert:
+    """The first to bring an id wins, but for these columns, where the last does."""
+    insert, key = into(table), list(table.primary_key.columns)
+    return insert.on_conflict_do_update(index_elements=key, set_={name: insert.excluded[name] for name in names})
+
+
+def _added(into: Callable[[Table], Upsert], table: Table, *names: str) -> Insert:
+    """These columns add up."""
+    insert, key = into(table), list(table.primary_key.columns)
+    sums = {name: table.c[name] + insert.excluded[name] for name in names}
+    return insert.on_conflict_do_update(index_elements=key, set_=sums)
 
 
 def _execute(connection: Connection, statement: Insert | Update, rows: Iterable[Values]) -> None:
@@ -188,10 +197,6 @@ def _execute(connection: Connection, statement: Insert | Update, rows: Iterable[
 
 def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
-
-
-def _messages(table: Table, ids: Sequence[str]) -> Select[Any]:
-    return select(table).where(table.c.subject_id.in_(ids))
 
 
 def _case(row: Row[Any]) -> Case:

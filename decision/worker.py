@@ -5,7 +5,6 @@ are committed when all that follows from them is pushed; a decision is in the st
 """
 
 import asyncio
-import signal
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -20,8 +19,11 @@ from app.journal import Journal
 from app.ledger import Made
 from app.live import LivePublisher
 from app.modes.group import Group
+from app.modes.lifecycle import settle, together, until_stopped
 from app.modes.progress import RecordBatch
+from app.modes.watchdog import watch
 from app.settings import Settings
+from app.telemetry import setup_logging
 from app.topics import PREDICTIONS
 from decision import housekeeping
 from decision.admission import AGENT, TOPICS, Admission
@@ -40,7 +42,7 @@ class Worker:
 
     def __init__(self, settings: Settings, journal: Journal, producer: Producer, publisher: LivePublisher) -> None:
         deadlines: dict[Kind, timedelta] = {"ride": settings.ride_deadline, "upload": settings.upload_deadline}
-        self._journal, self._producer, self._retention = journal, producer, settings.store_retention
+        self._settings, self._journal, self._producer = settings, journal, producer
         self._admission, self._reading = Admission(), Reading(self._highwater)
         self._desk = Desk(Books(journal, lambda: Join(judge, deadlines)), self._reading.reached)
         self._announcer = Announcer(publisher, self._desk)
@@ -57,20 +59,21 @@ class Worker:
 
     async def serve(self) -> None:
         """Consume until cancelled, then finish what is in hand. Raises what made it impossible to go on."""
-        helpers = [
-            asyncio.create_task(self._desk.run(self._push), name="desk"),
-            asyncio.create_task(self._push.run(), name="push"),
-            asyncio.create_task(self._announcer.run(), name="announcer"),
-            asyncio.create_task(housekeeping.run(self._journal, self._retention), name="housekeeping"),
-        ]
-        group = asyncio.create_task(self._group.run(), name=GROUP)
+        helpers = asyncio.create_task(
+            together(
+                self._desk.run(self._push),
+                self._push.run(),
+                self._announcer.run(),
+                housekeeping.run(self._journal, self._settings.store_retention),
+            )
+        )
         try:
-            done, _ = await asyncio.wait([group, *helpers], return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await together(
+                self._group.run(), watch(self._group, self._settings.stuck_after), _ends_with(helpers)
+            )  # ends first: it finishes what is in hand, with the help of the others
         finally:
-            await _end(group)  # first: it finishes what is in hand, with the help of the others
-            await _end(*helpers)
+            helpers.cancel()
+            await asyncio.gather(helpers, return_exceptions=True)
 
     async def _handle(self, batch: RecordBatch) -> None:
         """What has arrived on one partition of one topic."""
@@ -112,28 +115,23 @@ class Worker:
 
 
 async def run(settings: Settings) -> None:
-    """Serve until cancelled or told to stop by SIGTERM. Raises `MillraceError` for what retrying did not heal."""
+    """Decide until SIGTERM or SIGINT. Raises what retrying did not heal; exits with `EXIT_STUCK` when it is stuck."""
+    setup_logging(settings.log_level)
     if settings.kafka is None or settings.redis is None:
-        raise ConfigurationError("the decision worker needs MILLRACE_KAFKA and MILLRACE_REDIS")
+        raise ConfigurationError(
+            "the decision worker needs MILLRACE_KAFKA and MILLRACE_REDIS; `millrace up` brings both"
+        )
     journal = await asyncio.to_thread(Journal.open, settings.database_url)
     producer, publisher = KafkaProducer(settings.kafka, GROUP), LivePublisher(settings.redis)
-    serving = asyncio.create_task(Worker(settings, journal, producer, publisher).serve())
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, serving.cancel)
     try:
-        await asyncio.shield(serving)
-    except asyncio.CancelledError:
-        await _end(serving)
-        if (task := asyncio.current_task()) and task.cancelling():
-            raise  # not SIGTERM
+        settle()
+        await until_stopped(Worker(settings, journal, producer, publisher).serve())
     finally:
-        loop.remove_signal_handler(signal.SIGTERM)
         await producer.close()
         await publisher.close()
         journal.close()
 
 
-async def _end(*tasks: "asyncio.Task[None]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _ends_with(task: "asyncio.Task[None]") -> None:
+    """Ends when the task does, and as it does; being cancelled leaves the task alone."""
+    await asyncio.shield(task)
