@@ -17,23 +17,21 @@ SILENCE = timedelta(seconds=30)
 
 
 class Reader:
-    """A consumer that belongs to no group and commits nothing."""
+    """A consumer of one partition that belongs to no group and commits nothing."""
 
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
-        self._consumer = consumer
+    def __init__(self, consumer: AIOKafkaConsumer, where: TopicPartition) -> None:
+        self._consumer, self._where = consumer, where
 
-    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+    async def bounds(self) -> tuple[int, int]:
         """The first offset there is, and the one after the last. Raises `ServiceUnavailable`."""
-        where = TopicPartition(topic, partition)
         async with _answers():
-            first = await self._consumer.beginning_offsets([where])
-            end = await self._consumer.end_offsets([where])
-        return first[where], end[where]
+            first = await self._consumer.beginning_offsets([self._where])
+            end = await self._consumer.end_offsets([self._where])
+        return first[self._where], end[self._where]
 
-    async def records(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[list[Record]]:
+    async def records(self, start: int, end: int) -> AsyncIterator[list[Record]]:
         """What lies at offsets `start` to `end`, `end` excluded, in pieces as fetched. Raises `ServiceUnavailable`."""
-        where = TopicPartition(topic, partition)
-        self._consumer.assign([where])
+        where = self._where
         self._consumer.seek(where, start)
         while True:
             async with _answers():
@@ -41,7 +39,7 @@ class Reader:
                     return
                 fetched = await self._consumer.getmany(where, timeout_ms=1000)
             records = [
-                Record(topic, partition, r.offset, r.timestamp, r.key, r.value, r.headers)
+                Record(where.topic, where.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
                 for r in fetched.get(where, ())
                 if r.offset < end
             ]
@@ -50,13 +48,18 @@ class Reader:
 
 
 @asynccontextmanager
-async def reader(brokers: str) -> AsyncIterator[Reader]:
-    """A connected reader. Raises `ServiceUnavailable` when no broker answers."""
+async def reader(brokers: str, topic: str, partition: int) -> AsyncIterator[Reader]:
+    """A connected reader. Raises `ServiceUnavailable` when no broker answers.
+
+    One per partition: aiokafka's consumer may never stop when it was assigned anew just before.
+    """
+    where = TopicPartition(topic, partition)
     consumer = AIOKafkaConsumer(bootstrap_servers=brokers, enable_auto_commit=False, auto_offset_reset="earliest")
     try:
         async with _answers():
             await consumer.start()
-        yield Reader(consumer)
+        consumer.assign([where])
+        yield Reader(consumer, where)
     finally:
         await consumer.stop()
 

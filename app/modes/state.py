@@ -16,7 +16,7 @@ from app.bus import Outgoing, Producer, deliver
 from app.codec import Decoder, Record, header
 from app.errors import MillraceError
 from app.events import AnyEvent, Event
-from app.modes.read import Reader, reader
+from app.modes.read import reader
 from app.modes.scoring import Scorer
 from app.topics import state_topic
 
@@ -96,38 +96,44 @@ class Snapshots:
 
     async def restore(self, first: Record) -> Fold:
         """The state before `first`, or ahead of it. Raises `ServiceUnavailable`."""
-        async with reader(self._brokers) as source:
-            found = await self._last(source, first.partition)
-            if found is None:
-                return Fold(self._agent, self._kind, offset=first.offset)
-            fold = Fold(self._agent, self._kind, found[1], found[0])
-            if fold.offset < first.offset:
-                await self._catch_up(source, fold, first)
-            return fold
+        found = await self._last(first.partition)
+        if found is None:
+            return Fold(self._agent, self._kind, offset=first.offset)
+        offset, state = found
+        fold = Fold(self._agent, self._kind, state, offset)
+        if fold.offset < first.offset:
+            await self._catch_up(fold, first)
+        return fold
 
-    async def _last(self, source: Reader, partition: int) -> tuple[int, bytes] | None:
+    async def _last(self, partition: int) -> tuple[int, bytes] | None:
         """Of the last snapshots the one that knows most: its offset and the state."""
-        start, end = await source.bounds(self._topic, partition)
         found: list[tuple[int, bytes]] = []
-        async for records in source.records(self._topic, partition, max(start, end - _LOOK_BACK), end):
-            for record in records:
-                offset = header(record.headers, "offset")
-                if record.value is None or offset is None:
-                    raise MillraceError(
-                        f"{self._topic}/{partition}@{record.offset} is not a snapshot: somebody else wrote it"
-                    )
-                found.append((int(offset), record.value))
+        async with reader(self._brokers, self._topic, partition) as source:
+            start, end = await source.bounds()
+            async for records in source.records(max(start, end - _LOOK_BACK), end):
+                found += [_read(record) for record in records]
         if not found:
             return None
-        offset_of, value = max(found, key=lambda snapshot: snapshot[0])
-        return offset_of, zlib.decompress(value)
+        offset, compressed = max(found, key=lambda snapshot: snapshot[0])
+        return offset, zlib.decompress(compressed)
 
-    async def _catch_up(self, source: Reader, fold: Fold, first: Record) -> None:
-        """Fold what was answered after the snapshot; there is such a rest when the commit went on without one."""
-        async for records in source.records(first.topic, first.partition, fold.offset, first.offset):
-            messages, _ = self._decoder.decode_batch(records)
-            events = [message for message in messages if message is not None and self._agent.sees(message)]
-            if events:
-                await self._scorer.score(events, fold)  # an event that failed the first time fails again, alone
-            fold.offset = records[-1].offset + 1
+    async def _catch_up(self, fold: Fold, first: Record) -> None:
+        """Fold what was answered after the snapshot.
+
+        There is such a rest when a worker that had lost the partition wrote over the snapshot of its successor.
+
+        """
+        async with reader(self._brokers, first.topic, first.partition) as source:
+            async for records in source.records(fold.offset, first.offset):
+                messages, _ = self._decoder.decode_batch(records)
+                events = [message for message in messages if message is not None and self._agent.sees(message)]
+                if events:
+                    await self._scorer.score(events, fold)  # an event that failed the first time fails again, alone
         fold.offset = first.offset
+
+
+def _read(record: Record) -> tuple[int, bytes]:
+    offset = header(record.headers, "offset")
+    if record.value is None or offset is None:
+        raise MillraceError(f"{record.topic}/{record.partition}@{record.offset} is no snapshot: somebody else wrote it")
+    return int(offset), record.value
