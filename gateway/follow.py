@@ -41,6 +41,7 @@ class Limits:
     Attributes:
         stall_s: a client that takes nothing for this long is cut off.
         inbound: messages a client may send over one connection; none is expected.
+        request_s: within which a request is to be there, whole; 256 KiB over 200 kbit/s take 10 s.
     """
 
     per_user: int = 20
@@ -48,6 +49,7 @@ class Limits:
     heartbeat_s: float = 15.0
     stall_s: float = 20.0
     inbound: int = 100
+    request_s: float = 20.0
 
 
 @dataclass

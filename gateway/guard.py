@@ -12,15 +12,14 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from gateway.sockets import ABORT
 
-REQUEST_S = 20.0
-"""From a request's first byte (or the connection's begin) to its last: 256 KiB over 200 kbit/s take 10 s."""
 HEAD_BYTES = 64 * 1024
 CLOSING_S = 5.0
 
 
 class GuardedHttp(HttpToolsProtocol):
-    """HTTP/1.1, each request whole within `REQUEST_S`."""
+    """HTTP/1.1, each request whole within `request_s` of its first byte (or of the connection's begin)."""
 
+    request_s = 20.0
     _deadline: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _in_head = True
@@ -60,12 +59,17 @@ class GuardedHttp(HttpToolsProtocol):
 
     def _start_deadline(self) -> None:
         self._stop_deadline()
-        self._deadline = self.loop.call_later(REQUEST_S, self.transport.abort)
+        self._deadline = self.loop.call_later(self.request_s, self.transport.abort)
 
     def _stop_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+def guarded_http(request_s: float) -> type[GuardedHttp]:
+    """`GuardedHttp` with a deadline of one's own."""
+    return type("GuardedHttp", (GuardedHttp,), {"request_s": request_s})
 
 
 class GuardedWebSocket(WebSocketsSansIOProtocol):

@@ -27,7 +27,7 @@ from gateway import asyncapi, openapi, problems
 from gateway.auth import Door
 from gateway.books import Books
 from gateway.follow import Limits, Live
-from gateway.guard import GuardedHttp, GuardedWebSocket
+from gateway.guard import GuardedWebSocket, guarded_http
 from gateway.hub import Hub
 from gateway.metrics import Measured, Metrics
 from gateway.outbox import Outbox
@@ -155,13 +155,14 @@ class Server(uvicorn.Server):
 
 def server(settings: Settings, producer: Producer, store: Store, limits: Limits | None = None) -> Server:
     """A server of the application, on `settings.host` and `settings.port`."""
+    limits = limits or Limits()
     app = create_app(settings, producer, store, limits)
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
         loop="none",  # whoever runs us has chosen it
-        http=GuardedHttp,
+        http=guarded_http(limits.request_s),
         ws=GuardedWebSocket,
         ws_max_size=WS_MESSAGE_BYTES,
         ws_per_message_deflate=False,  # half a megabyte per connection for messages of one kilobyte

@@ -38,10 +38,19 @@ class Metrics:
 
     def observe(self, scope: Scope, status: int, seconds: float) -> None:
         """Count a request by the pattern of its path: the path itself is the client's to choose."""
-        route = getattr(scope.get("route"), "path", "") or "unmatched"
+        route = _pattern(scope)
         self._requests.labels(scope["method"], route, status).inc()
         if route != "/v1/live":  # as long as somebody listens
             self._seconds.labels(route).observe(seconds)
+
+
+def _pattern(scope: Scope) -> str:
+    if "endpoint" not in scope:
+        return "unmatched"
+    if "/static" in (scope["path"][:7], scope.get("root_path")):
+        return "/static"
+    names = {value: f"{{{name}}}" for name, value in scope.get("path_params", {}).items()}
+    return "/".join(names.get(segment, segment) for segment in scope["path"].split("/"))
 
 
 class Measured:
