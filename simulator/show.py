@@ -36,10 +36,10 @@ def _decision(decision: LiveDecision) -> Text:
     """What was decided, about what, the decisive reason, the figures of a ride."""
     name = f"{decision.action} (revised)" if isinstance(decision, LiveRevision) else decision.action
     text = _head(decision, name, f"bold {COLOURS.get(decision.action, '')}")
-    if decision.kind == "ride":
-        text.append(" · ".join(_ride(decision.predictions)))
-    if decision.reasons:
-        text.append(f"{' · ' if decision.kind == 'ride' else ''}{decision.reasons[0]}", "italic")
+    told = _ride(decision.predictions) if decision.kind == "ride" else []
+    if decision.action != "quote" or not told:
+        told += decision.reasons[:1]  # the reason of a quote is its figures
+    text.append(" · ".join(told))
     if decision.missing:
         text.append(f" · without {', '.join(decision.missing)}", "yellow")
     return text
