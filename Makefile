@@ -53,4 +53,6 @@ $(READY): requirements.lock pyproject.toml
 	@echo "installing the dependencies (once; a minute or two)"
 	@$(PIP) install --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@echo "preparing the embedded broker (once; half a minute)"
+	@$(BIN)/millrace doctor --fetch >/dev/null || true # what is wrong is told by those who need it
 	@touch $@

@@ -11,14 +11,14 @@ from contextlib import ExitStack, contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from app import embedded_jars
+from app import embedded_aot, embedded_jars
 from app.embedded_kafka import apache_kafka, find_tansu, tansu
 from app.embedded_process import Recipe, Service, find, running
 from app.embedded_redis import find_redis, redis
 from app.errors import ConfigurationError, ServiceUnavailable
 from app.settings import Settings
 
-__all__ = ["Notice", "Service", "attached", "fetch_jars", "found", "services"]
+__all__ = ["Notice", "Service", "attached", "fetch_jars", "found", "prepare", "services"]
 
 Notice = Callable[[str], None]
 """Told in a sentence what the user should know while services start."""
@@ -84,6 +84,15 @@ def fetch_jars(settings: Settings, notice: Notice = _to_stderr) -> None:
         embedded_jars.fetch(settings, lambda _name, done, _total: progress.advance(task, done))
 
 
+def prepare(settings: Settings, notice: Notice = _to_stderr) -> None:
+    """All that a first start would do, and what makes later ones quick. Raises `ServiceUnavailable`."""
+    java = embedded_jars.find_java()
+    if java is None:
+        raise ServiceUnavailable("kafka", f"there is no Java 17 or newer: run {_INSTALL}")
+    fetch_jars(settings, notice)
+    embedded_aot.train(java, embedded_jars.jar_directory(settings))
+
+
 def _redis(settings: Settings) -> Recipe:
     binary = find_redis()
     if binary is None:
@@ -110,7 +119,8 @@ def _apache_kafka(settings: Settings, notice: Notice) -> Recipe:
     if java is None:
         raise ServiceUnavailable("kafka", f"there is no Java 17 or newer: run {_INSTALL}, or set MILLRACE_KAFKA")
     fetch_jars(settings, notice)
-    return apache_kafka(settings.data_dir / "kafka", java, embedded_jars.jar_directory(settings))
+    jars = embedded_jars.jar_directory(settings)
+    return apache_kafka(settings.data_dir / "kafka", java, jars, embedded_aot.options(java, jars))
 
 
 def _tansu(settings: Settings, reason: str, notice: Notice) -> Recipe:

@@ -16,8 +16,6 @@ from pathlib import Path
 from types import FrameType
 
 _POLL_S = 0.25
-_STOP_S = 15.0
-"""Apache Kafka stops in 0.3 s when idle; under load it first writes out its logs."""
 _STABLE_S = 5.0
 _FAILURES = 3
 """A service that dies this often in a row, each time within `_STABLE_S` of its start, will not come up."""
@@ -27,8 +25,8 @@ _PR_SET_PDEATHSIG = 1
 class Guard:
     """Keeps one service running until its parent dies, SIGTERM comes, or the service will not stay up."""
 
-    def __init__(self, parent: int, directory: Path, command: list[str]) -> None:
-        self._parent, self._command = parent, command
+    def __init__(self, parent: int, directory: Path, grace_s: float, command: list[str]) -> None:
+        self._parent, self._grace_s, self._command = parent, grace_s, command
         self._pid_file, self._state = directory / "pid", directory / "service.json"
         self._libc = ctypes.CDLL(None)
         self._told = False
@@ -88,7 +86,7 @@ class Guard:
     def _stop(self, pid: int) -> None:
         self._state.unlink(missing_ok=True)  # first, so that nobody attaches to what is about to end
         os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + _STOP_S
+        deadline = time.monotonic() + self._grace_s
         while not self._ended(pid):
             if time.monotonic() > deadline:
                 os.kill(pid, signal.SIGKILL)
@@ -106,4 +104,4 @@ class Guard:
 
 
 if __name__ == "__main__":
-    sys.exit(Guard(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]).run())
+    sys.exit(Guard(int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]).run())

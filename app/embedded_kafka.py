@@ -13,6 +13,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.embedded_jars import jars as jar_list
 from app.embedded_jars import kafka_version
 from app.embedded_process import Recipe, free_port
 
@@ -72,8 +73,11 @@ rootLogger.appenderRef.out.ref=out
 """
 
 
-def apache_kafka(directory: Path, java: Path, jars: Path) -> Recipe:
-    """One KRaft node that keeps its records, and if possible its port, in `directory`."""
+def apache_kafka(directory: Path, java: Path, jars: Path, options: Sequence[str] = ()) -> Recipe:
+    """One KRaft node that keeps its records, and if possible its port, in `directory`.
+
+    `options` are the JVM's, besides ours.
+    """
 
     def prepare() -> tuple[Sequence[str], str]:
         home = directory.resolve()
@@ -85,9 +89,10 @@ def apache_kafka(directory: Path, java: Path, jars: Path) -> Recipe:
             )
         )
         log4j.write_text(_LOG4J)
-        run = [str(java), *_JVM, f"-Dlog4j2.configurationFile={log4j}", "-cp", f"{jars.resolve()}{os.sep}*"]
+        classpath = os.pathsep.join(str(jars.resolve() / jar.file) for jar in jar_list())
+        jvm = [*_JVM, *options, f"-Dlog4j2.configurationFile={log4j}", "-cp", classpath]
         _identify(home / "data" / "meta.properties")
-        return [*run, "kafka.Kafka", str(properties)], f"{HOST}:{port}"
+        return [str(java), *jvm, "kafka.Kafka", str(properties)], f"{HOST}:{port}"
 
     return Recipe("kafka", "Apache Kafka", kafka_version(), directory, prepare, answers)
 

@@ -24,8 +24,8 @@ from app.errors import ServiceUnavailable
 
 _START_S = 60.0
 """Apache Kafka takes 2 s on an idle machine; a loaded one with a log to recover takes longer."""
-_STOP_S = 20.0
-"""Longer than the guard gives the service."""
+_GUARD_S = 5.0
+"""What the guard may take beyond what it gives the service."""
 _POLL_S = 0.02
 
 
@@ -68,6 +68,8 @@ class Recipe:
         prepare: called under the lock; writes what the service reads and returns its command line and its address.
         ready: whether the service at that address answers a real request; must return within seconds, never raise.
         limits: see `Service`.
+        grace_s: how long it may take to stop before it is killed. Apache Kafka stops in 0.3 s when idle; under load it
+            first writes out its logs.
     """
 
     part: str
@@ -77,6 +79,7 @@ class Recipe:
     prepare: Callable[[], tuple[Sequence[str], str]]
     ready: Callable[[str], bool]
     limits: str = ""
+    grace_s: float = 15.0
 
 
 @contextmanager
@@ -100,12 +103,14 @@ def running(recipe: Recipe) -> Iterator[Service]:
         _write(recipe.directory / "service.json", msgspec.json.encode(service, enc_hook=str))
         yield service
     finally:
-        _stop(guard)
+        _stop(guard, recipe.grace_s + _GUARD_S)
 
 
 def find(directory: Path) -> Service | None:
     """The service that runs in this directory, by whomever it was started."""
-    lock = _try_lock(directory) if directory.is_dir() else None
+    if not directory.is_dir():
+        return None
+    lock = _try_lock(directory)
     if lock is not None:
         os.close(lock)
         return None
@@ -173,7 +178,7 @@ def _start(recipe: Recipe, lock: int) -> tuple[subprocess.Popen[bytes], str]:
         interpreter = [sys.executable, "-I", "-S", embedded_guard.__file__]
         with log.open("ab") as output:
             guard = subprocess.Popen(
-                [*interpreter, str(os.getpid()), str(recipe.directory.resolve()), *command],
+                [*interpreter, str(os.getpid()), str(recipe.directory.resolve()), str(recipe.grace_s), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -197,10 +202,10 @@ def _await_ready(recipe: Recipe, guard: subprocess.Popen[bytes], address: str) -
         time.sleep(_POLL_S)
 
 
-def _stop(guard: subprocess.Popen[bytes]) -> None:
+def _stop(guard: subprocess.Popen[bytes], within_s: float) -> None:
     guard.send_signal(signal.SIGTERM)
     try:
-        guard.wait(_STOP_S)
+        guard.wait(within_s)
     except subprocess.TimeoutExpired:
         guard.kill()  # the service has a death signal tied to the guard
         guard.wait()

@@ -52,7 +52,7 @@ def _fetch(settings: Settings) -> None:
     from app.errors import ServiceUnavailable
 
     try:
-        embedded.fetch_jars(settings)
+        embedded.prepare(settings)
     except ServiceUnavailable as error:
         typer.echo(f"millrace: {error}", err=True)
 
