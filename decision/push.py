@@ -64,6 +64,11 @@ class Announcer:
         self._behind = asyncio.Event()
         self._left_out = False
 
+    @property
+    def behind(self) -> bool:
+        """Whether decisions wait in the outbox for Redis."""
+        return self._behind.is_set()
+
     async def tell(self, updates: Sequence[LiveUpdate]) -> bool:
         """Publish now; false when Redis is away, or still has earlier decisions to get first.
 

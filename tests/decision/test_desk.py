@@ -1,0 +1,150 @@
+"""The desk on a real SQLite file, with Kafka and Redis in memory."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from app.errors import ServiceUnavailable
+from app.journal import Journal
+from app.ledger import Position
+from app.live import LiveUpdate
+from app.modes.lifecycle import together
+from app.predictions import Prediction
+from app.testing import START, Events, MemoryBus
+from app.topics import DECISIONS
+from decision.books import Books, Laid
+from decision.desk import Desk
+from decision.join import Join, Sourced
+from decision.policy import EXPECTED, judge
+from decision.push import Announcer, Push
+
+
+class Told:
+    """A live channel that only listens."""
+
+    def __init__(self) -> None:
+        self.updates: list[LiveUpdate] = []
+
+    async def publish(self, updates: Sequence[LiveUpdate]) -> None:
+        self.updates += updates
+
+
+class World:
+    """One decision worker without its consumer group."""
+
+    def __init__(self, path: Path, deadline_s: float = 0.05) -> None:
+        deadlines = {"ride": timedelta(seconds=deadline_s), "upload": timedelta(seconds=deadline_s)}
+        self.journal = Journal.open(f"sqlite:///{path / 'store.db'}")
+        books = Books(self.journal, lambda: Join(judge, deadlines), pause_s=0.001)  # type: ignore[arg-type]
+        self.desk, self.bus, self.live = Desk(books), MemoryBus(), Told()
+        self.push = Push(self.bus, Announcer(self.live, self.desk), self.desk.marked)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(together(self.desk.run(self.push), self.push.run()))
+        yield
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def decided(self, n: int) -> None:
+        await until(lambda: len(self.bus.records(DECISIONS.name)) >= n)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0)
+
+
+def sourced(*messages: object) -> list[Sourced]:
+    return [Sourced(message, Position("t", 0, i, 0)) for i, message in enumerate(messages)]  # type: ignore[arg-type]
+
+
+def answers(event: object, without: str | None = None) -> list[Prediction]:
+    return [
+        Prediction(
+            event_id=event.event_id,  # type: ignore[attr-defined]
+            subject_id=event.subject_id,  # type: ignore[attr-defined]
+            user_id=event.user_id,  # type: ignore[attr-defined]
+            kind="ride",
+            model=model,
+            version="1",
+            value=1.0,
+            unit="min",
+            topic="rides",
+            partition=0,
+            offset=0,
+            event_at=START,
+            at=START,
+            latency_ms=1.0,
+        )
+        for model in EXPECTED["ride"]
+        if model != without
+    ]
+
+
+async def test_a_deadline_needs_no_further_message(tmp_path: Path) -> None:
+    world, ride = World(tmp_path), Events().ride()
+    async with world.running():
+        await world.desk.open([0])
+        await world.desk.take(0, sourced(ride))
+        await world.decided(1)
+    decision = world.journal.decision(ride.ride_id)
+    assert decision is not None
+    assert decision.missing == EXPECTED["ride"]
+
+
+async def test_what_was_pushed_is_marked_soon(tmp_path: Path) -> None:
+    world, ride = World(tmp_path), Events().ride()
+    async with world.running():
+        await world.desk.open([0])
+        await world.desk.take(0, sourced(ride, *answers(ride)))
+        await until(lambda: not world.journal.undelivered([0]))
+        assert await world.desk.unpublished(10) == []
+    assert [update.message for update in world.live.updates][-1] == world.journal.decision(ride.ride_id)
+
+
+async def test_a_successor_finds_what_was_decided_and_not_pushed(tmp_path: Path) -> None:
+    first, ride, waiting = World(tmp_path, deadline_s=60), Events().ride(), Events("w").ride()
+    first.desk._books.open([0], START)
+    batch = sourced(ride, *answers(ride), waiting, *answers(waiting, without="tip"))
+    first.desk._books.step([Laid(0, batch)], {}, (), START)  # and dies before it pushes
+    second = World(tmp_path, deadline_s=60)
+    async with second.running():
+        undelivered = await second.desk.open([0])
+        assert [each.decision.event_id for each in undelivered] == [ride.event_id]
+        await second.desk.take(0, sourced(ride, *answers(ride)))
+        await second.desk.take(0, sourced(*answers(waiting)[2:3]))
+        await second.decided(1)
+    assert second.journal.decision(waiting.ride_id) is not None
+
+
+async def test_a_batch_of_a_partition_given_up_changes_nothing(tmp_path: Path) -> None:
+    world, ride = World(tmp_path), Events().ride()
+    async with world.running():
+        await world.desk.open([0])
+        await world.desk.close([0])
+        await world.desk.take(0, sourced(ride, *answers(ride)))
+    assert world.journal.owner(ride.ride_id) is None
+
+
+async def test_a_database_that_stays_away_ends_the_desk_and_whoever_waits(tmp_path: Path) -> None:
+    world, ride = World(tmp_path), Events().ride()
+    await world.desk.open([0])
+    with world.journal.transaction() as connection:
+        connection.execute(text("ALTER TABLE decisions RENAME TO elsewhere"))
+    running = asyncio.create_task(world.desk.run(world.push))
+    with pytest.raises(ServiceUnavailable):
+        await world.desk.take(0, sourced(ride, *answers(ride)))
+    with pytest.raises(ServiceUnavailable):
+        await running
+    with pytest.raises(ServiceUnavailable):
+        await world.desk.take(0, sourced(ride))
+    assert world.bus.records(DECISIONS.name) == []

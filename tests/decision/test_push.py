@@ -1,0 +1,177 @@
+"""The push and the announcer, with Kafka in memory and a Redis that can be taken away."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from app import codec
+from app.bus import Delivered, Outgoing
+from app.decisions import Decision
+from app.errors import DeliveryFailed, ServiceUnavailable
+from app.journal import Unpushed
+from app.ledger import Made, Mark
+from app.live import LiveUpdate
+from app.modes.lifecycle import together
+from app.telemetry import new_traceparent
+from app.testing import START, MemoryBus
+from app.topics import DECISIONS
+from decision.push import Announcer, Parcel, Push
+
+
+def decision(name: str) -> Decision:
+    return Decision(
+        decision_id=f"{name}.0",
+        subject_id=name,
+        user_id="u",
+        kind="ride",
+        event_id=name,
+        event_at=START,
+        at=START,
+        action="quote",
+        reasons=("about 14 min",),
+        predictions=(),
+    )
+
+
+class Redis:
+    """A live channel that can be away."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.told: list[LiveUpdate] = []
+
+    async def publish(self, updates: Sequence[LiveUpdate]) -> None:
+        await asyncio.sleep(0)
+        if self.away:
+            raise ServiceUnavailable("redis", "away")
+        self.told += updates
+
+
+class Outbox:
+    """Marks as the journal keeps them."""
+
+    def __init__(self) -> None:
+        self.marks: dict[str, Mark] = {}
+        self.made: dict[str, Decision] = {}
+
+    async def unpublished(self, limit: int) -> Sequence[Unpushed]:
+        await asyncio.sleep(0)
+        waiting = [mark for mark in self.marks.values() if not mark.published]
+        return [Unpushed(self.made[m.decision_id], None, m.partition, m.offset) for m in waiting[:limit]]
+
+    async def mark(self, marks: Sequence[Mark]) -> None:
+        self.note(marks)
+
+    def note(self, marks: Sequence[Mark]) -> None:
+        self.marks.update({mark.decision_id: mark for mark in marks})
+
+
+class World:
+    def __init__(self, bus: MemoryBus | None = None) -> None:
+        self.bus, self.redis, self.outbox = bus or MemoryBus(), Redis(), Outbox()
+        self.announcer = Announcer(self.redis, self.outbox, return_s=0.001)
+        self.push = Push(self.bus, self.announcer, self.outbox.note)
+
+    async def put(self, *names: str, again: bool = False) -> None:
+        made = [decision(name) for name in names]
+        self.outbox.made.update({each.decision_id: each for each in made})
+        await self.push.put(Parcel(decisions=[Made(each, 0, TRACE) for each in made], again=again))
+
+    def on_topic(self) -> list[str]:
+        return [codec.header(record.headers, "ce_id") or "" for record in self.bus.records(DECISIONS.name)]
+
+    def told(self) -> list[str]:
+        return [update.message.decision_id for update in self.redis.told if isinstance(update.message, Decision)]
+
+
+TRACE = new_traceparent()
+
+
+@asynccontextmanager
+async def running(world: World) -> AsyncIterator[World]:
+    task = asyncio.create_task(together(world.push.run(), world.announcer.run()))
+    yield world
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(holds: Callable[[], bool], within_s: float = 5.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0)
+
+
+async def test_a_decision_is_on_the_topic_told_and_marked() -> None:
+    async with running(World()) as world:
+        await world.put("a", "b")
+        await world.push.drained()
+        assert world.on_topic() == world.told() == ["a.0", "b.0"]
+        assert world.outbox.marks["b.0"] == Mark("b.0", *_where(world, "b.0"), published=True)
+        (record, _) = world.bus.records(DECISIONS.name)
+        assert (record.key, codec.header(record.headers, "traceparent")) == (b"u", TRACE)
+
+
+async def test_a_second_push_is_flagged() -> None:
+    async with running(World()) as world:
+        await world.put("a", again=True)
+        await world.push.drained()
+        assert [update.again for update in world.redis.told] == [True]
+
+
+async def test_redis_away_stops_no_decision_and_what_it_missed_is_made_up_for() -> None:
+    async with running(World()) as world:
+        world.redis.away = True
+        for i in range(600):
+            await world.put(f"d{i}")
+        await world.push.drained()
+        assert len(world.on_topic()) == 600
+        assert world.told() == []
+        world.redis.away = False
+        await until(lambda: all(mark.published for mark in world.outbox.marks.values()))
+        assert set(world.told()) == set(world.on_topic())
+        assert all(update.again for update in world.redis.told)
+        before = len(world.redis.told)
+        await until(lambda: not world.announcer.behind)
+        await world.put("later")
+        await world.push.drained()
+        assert [update.again for update in world.redis.told[before:]] == [False]
+
+
+async def test_what_a_predecessor_left_untold_is_told() -> None:
+    async with running(World()) as world:
+        left = decision("left")
+        world.outbox.made["left.0"] = left
+        world.outbox.note([Mark("left.0", 0, 3, published=False)])
+        world.announcer.catch_up()
+        await until(lambda: world.told() == ["left.0"])
+        assert world.on_topic() == []
+
+
+class NoBroker(MemoryBus):
+    """A broker that is away, and is asked again at once."""
+
+    async def send(self, records: Sequence[Outgoing]) -> list[Delivered]:
+        failure = DeliveryFailed("away")
+        failure.retry_after_s = 0.0
+        raise failure
+
+
+async def test_kafka_away_for_good_ends_the_push() -> None:
+    world = World(NoBroker())
+    await world.put("a")
+    with pytest.raises(DeliveryFailed):
+        await world.push.run()
+    assert (world.told(), world.outbox.marks) == ([], {})
+
+
+def _where(world: World, decision_id: str) -> tuple[int, int]:
+    ((partition, offset),) = {
+        (record.partition, record.offset)
+        for record in world.bus.records(DECISIONS.name)
+        if codec.header(record.headers, "ce_id") == decision_id
+    }
+    return partition, offset
