@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     store_retention: timedelta = Field(
         timedelta(days=2), description="how long the store keeps predictions and decisions; Kafka keeps its own"
     )
+    session_timeout: timedelta = Field(
+        timedelta(seconds=6), description="how long a worker that died keeps its partitions; Kafka's own minimum is 6 s"
+    )
     score_timeout: timedelta = Field(
         timedelta(seconds=5), description="a model that takes longer for a batch is hanging"
     )

@@ -211,6 +211,7 @@ def _joined(batches: list[RecordBatch]) -> RecordBatch:
 
 def _app(name: str, settings: Settings) -> App:
     """A Faust app with everything switched off that this project does otherwise."""
+    session_s = settings.session_timeout.total_seconds()
     return App(
         id=name,
         broker=[f"aiokafka://{address}" for address in (settings.kafka or "").split(",")],
@@ -223,8 +224,8 @@ def _app(name: str, settings: Settings) -> App:
         stream_wait_empty=True,  # a rebalance waits for what is in hand; off by default
         consumer_auto_offset_reset="earliest",
         broker_commit_interval=settings.commit_interval.total_seconds(),
-        broker_session_timeout=10.0,
-        broker_heartbeat_interval=1.0,  # a member learns of a rebalance by its next heartbeat
+        broker_session_timeout=session_s,
+        broker_heartbeat_interval=session_s / 6,  # a member learns of a rebalance by its next heartbeat
         broker_rebalance_timeout=60.0,
         broker_request_timeout=40.0,  # a short one turns a 20 s outage into failures (FACTS.md)
         broker_client_id=name,

@@ -104,7 +104,8 @@ class Scorer:
             except Exception as error:  # the agent's code may raise anything; it is told apart row by row
                 log.warning("%s: a batch of %d failed (%s); looking for the rows", self._agent.name, len(events), error)
                 await self._worker.call(memory.undo)
-                return await _Apart(self._agent, self._model, self._worker, events, memory).scores()
+                apart = _Apart(self._agent, self._model, self._worker, events, memory)
+                return await apart.scores(error)
             else:
                 memory.keep(events)
                 return scores
@@ -121,9 +122,11 @@ class _Apart:
         self._details: list[Detail | None] = [None] * len(events)
         self._problems: dict[int, str] = {}
 
-    async def scores(self) -> Scores:
+    async def scores(self, error: Exception) -> Scores:
+        """The batch failed with `error`; a single row is not tried again."""
         extracted: list[tuple[Rows, Features]] = []
-        await self._extract((0, len(self._events)), extracted)
+        for part in self._parts((0, len(self._events)), error):
+            await self._extract(part, extracted)
         for rows, features in extracted:
             await self._evaluate(rows, features)
         return Scores(self._values, self._details, self._problems)
