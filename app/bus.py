@@ -137,9 +137,9 @@ class KafkaProducer:
             return []
         async with _kafka_errors_as_ours():
             producer = await self.start()
-            if len(records) < _WHOLE_BATCHES_FROM:
-                return await _send_each(producer, records)
-            return await _send_batches(producer, records)
+            if len(records) >= _WHOLE_BATCHES_FROM or any(r.key is None and r.value is None for r in records):
+                return await _send_batches(producer, records)  # also for empty records, which `send` asserts against
+            return await _send_each(producer, records)
 
     async def close(self) -> None:
         """Deliver what is under way and disconnect."""
