@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -10,36 +10,19 @@ import httpx
 import pytest
 
 from app import topic_admin
-from app.bus import Delivered, KafkaProducer, Outgoing, Producer
+from app.bus import KafkaProducer, Producer
 from app.decisions import Decision, Figure
-from app.errors import DeliveryFailed
 from app.journal import Journal
 from app.ledger import Case, Entry, Made, Position
 from app.live import LivePublisher, LiveUpdate
 from app.settings import Settings
 from app.store import Store
+from app.testing import MemoryBus
 from app.tokens import OPERATOR_SCOPES, USER_SCOPES, mint
 from gateway.follow import Limits
 from gateway.main import Gateway, Server, server
 
 Serve = Callable[..., AbstractAsyncContextManager["Served"]]
-
-
-class Log:
-    """A producer for the tests of what is sent: keeps the records, or refuses them."""
-
-    def __init__(self) -> None:
-        self.records: list[Outgoing] = []
-        self.refuses = False
-
-    async def send(self, records: Sequence[Outgoing]) -> list[Delivered]:
-        if self.refuses:
-            raise DeliveryFailed("no broker answers")
-        start = len(self.records)
-        self.records += records
-        return [Delivered(record.topic, 0, start + row) for row, record in enumerate(records)]
-
-    async def close(self) -> None: ...
 
 
 class Served:
@@ -77,16 +60,16 @@ async def _serve(settings: Settings, producer: Producer, limits: Limits | None) 
 
 
 @pytest.fixture
-def log() -> Log:
-    return Log()
+def bus() -> MemoryBus:
+    return MemoryBus()
 
 
 @pytest.fixture
-def serve(settings: Settings, log: Log) -> Serve:
+def serve(settings: Settings, bus: MemoryBus) -> Serve:
     """`async with serve(limits=..., producer=..., demo=True)`: any number of gateways over one Redis and one database."""
 
     def start(
-        limits: Limits | None = None, producer: Producer = log, **overrides: object
+        limits: Limits | None = None, producer: Producer = bus, **overrides: object
     ) -> AbstractAsyncContextManager[Served]:
         return _serve(settings.model_copy(update={"port": 0, **overrides}), producer, limits)
 

@@ -54,22 +54,22 @@ async def test_a_ride_is_in_kafka_when_202_comes(serve, kafka: KafkaProducer, se
         ("/v1/rides/r1/cancelled", {"by": "driver", "reason": "no show"}, "RideCancelled"),
     ],
 )
-async def test_the_steps_of_a_ride(client, log, path, body, type_) -> None:
+async def test_the_steps_of_a_ride(client, bus, path, body, type_) -> None:
     response = await client.post(path, json=body)
     assert response.status_code == 202
-    event = rides.decode(log.records[-1].value)
+    event = rides.decode(bus.records("rides")[-1].value)
     assert type(event).__name__ == type_
     assert event.ride_id == response.json()["ride_id"] == "r1"
 
 
-async def test_an_upload_and_its_update(client, log) -> None:
+async def test_an_upload_and_its_update(client, bus) -> None:
     first = await client.post("/v1/uploads", json={"title": "a day at sea", "tags": ["boat"]})
     upload_id = first.json()["upload_id"]
     again = await client.post("/v1/uploads", json={"upload_id": upload_id, "title": "two days", "update": True})
     lost = await client.post("/v1/uploads", json={"title": "which?", "update": True})
     assert (first.status_code, again.status_code, lost.status_code) == (202, 202, 422)
     assert lost.json()["field"] == "upload_id"
-    events = [uploads.decode(record.value) for record in log.records]
+    events = [uploads.decode(record.value) for record in bus.records("uploads")]
     assert [type(event) for event in events] == [ContentUploaded, ContentUpdated]
     assert {event.upload_id for event in events} == {upload_id}
 
@@ -81,7 +81,7 @@ async def test_a_resend_is_the_same_event_about_the_same_ride(client) -> None:
     assert first.json()["ride_id"] == second.json()["ride_id"]
 
 
-async def test_cloudevents_in_every_mode(client, log) -> None:
+async def test_cloudevents_in_every_mode(client, bus) -> None:
     type_ = "millrace.ride.positioned.v1"
     data = {"ride_id": "r1", "lat": 1.5, "lon": 2.5}
     event = {"specversion": "1.0", "id": "e1", "source": "/car", "type": type_, "time": "2026-01-01T00:00:00Z"}
@@ -96,13 +96,13 @@ async def test_cloudevents_in_every_mode(client, log) -> None:
     ]
     assert [answer.status_code for answer in answers] == [202, 202, 202]
     assert [receipt["event_id"] for receipt in answers[2].json()] == ["e1", "e2"]
-    events = [rides.decode(record.value) for record in log.records]
+    events = [rides.decode(record.value) for record in bus.records("rides")]
     assert len(set(events[:3])) == 1
     assert events[0].at.isoformat() == "2026-01-01T00:00:00+00:00"
     assert isinstance(events[0], RidePositioned)
     bad = [one, {**one, "id": "e3", "data": {**data, "lat": 91}}]
     refused = await client.post("/v1/events", content=json.dumps(bad), headers=batch)
-    assert (refused.status_code, refused.json()["field"], len(log.records)) == (422, "[1].data.lat", 4)
+    assert (refused.status_code, refused.json()["field"], len(bus.records("rides"))) == (422, "[1].data.lat", 4)
 
 
 BAD = {
@@ -141,14 +141,14 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-async def test_a_bad_body_is_refused_by_its_field(client, log, name: str) -> None:
+async def test_a_bad_body_is_refused_by_its_field(client, bus, name: str) -> None:
     body, field = BAD[name]
     response = await client.post("/v1/rides", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 422
     assert response.headers["content-type"] == "application/problem+json"
     assert response.json().get("field", "") == field
     assert response.json()["title"] == "Unprocessable Entity"
-    assert log.records == []
+    assert bus.records("rides") == []
 
 
 async def test_nul_is_told_from_what_only_looks_like_it(client) -> None:
@@ -228,8 +228,8 @@ async def test_unknown_paths_and_methods_are_problems_too(client) -> None:
         assert response.headers["content-type"] == "application/problem+json"
 
 
-async def test_503_when_kafka_refuses_or_is_not_there(serve, client, log, namespace) -> None:
-    log.refuses = True
+async def test_503_when_kafka_refuses_or_is_not_there(serve, client, bus, namespace) -> None:
+    bus.down = True
     refused = await client.post("/v1/rides", json=RIDE)
     async with serve(producer=KafkaProducer("127.0.0.1:1")) as served:
         headers = {"Authorization": f"Bearer {served.token(namespace)}"}
