@@ -1,0 +1,54 @@
+"""The correction while the ride runs: remaining time as a share of the pre-trip estimate, from how the ride goes.
+
+Every input is a ratio to the estimate or to the way as the crow flies, so what was learned in one city (the
+trajectories of Chengdu, DeepTTE, AAAI 2018) serves in another.
+"""
+
+import numpy as np
+
+from agents._calendar import Floats
+
+RAW = ("elapsed_min", "travelled_km", "remaining_km", "direct_km", "recent_kmh", "exact")
+"""As `agents._rides` tells them; `exact` is 1 where the drop-off is a point and not the middle of a zone."""
+
+RELATIVE = (
+    "elapsed / estimate",
+    "remaining / direct",
+    "travelled / direct",
+    "pace so far / expected pace",
+    "recent pace / expected pace",
+    "way made good / expected",
+    "remaining at recent pace / estimate",
+    "remaining at pace so far / estimate",
+    "estimate_min",
+    "elapsed_min",
+    "remaining_km",
+    "exact",
+)
+_LEAST_KM, _LEAST_MIN, _LEAST_KMH = 0.2, 0.5, 2.0  # below, a ratio says more of the division than of the ride
+
+
+def relative(raw: Floats, estimate_min: Floats) -> Floats:
+    """(n, 6) of `RAW` and (n,) pre-trip minutes -> (n, 12) of `RELATIVE`."""
+    elapsed, travelled, remaining, direct, recent, exact = (np.ascontiguousarray(column) for column in raw.T)
+    estimate = np.maximum(estimate_min, _LEAST_MIN)
+    way = np.maximum(direct, _LEAST_KM)
+    run = np.maximum(elapsed, _LEAST_MIN)
+    expected_kmh = way / estimate * 60
+    so_far_kmh = travelled / run * 60
+    return np.column_stack(
+        [
+            elapsed / estimate,
+            remaining / way,
+            travelled / way,
+            so_far_kmh / expected_kmh,
+            recent / expected_kmh,
+            (direct - remaining) / run * 60 / expected_kmh,
+            remaining / np.maximum(recent, _LEAST_KMH) * 60 / estimate,
+            remaining / np.maximum(so_far_kmh, _LEAST_KMH) * 60 / estimate,
+            estimate,
+            elapsed,
+            remaining,
+            exact,
+        ]
+    )
