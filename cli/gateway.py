@@ -9,11 +9,22 @@ def gateway(
     host: Annotated[str | None, typer.Option(help="Address to listen on; MILLRACE_HOST otherwise.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; MILLRACE_PORT otherwise.")] = None,
 ) -> None:
-    """Serve the HTTP calls, the live channel and the dashboard. Needs MILLRACE_KAFKA and MILLRACE_REDIS."""
+    """Serve the HTTP calls, the live channel and the dashboard until told to end.
+
+    Start as many as are needed: any of them serves any user, and a client may resume at another.
+
+    Examples:
+
+      millrace gateway --port 8080
+
+      MILLRACE_KAFKA=broker:9092 MILLRACE_REDIS=redis://cache MILLRACE_AUTH_SECRET=... millrace gateway --host 0.0.0.0
+    """
     import uvloop
 
+    from app.embedded import attached
     from app.settings import read_settings
     from gateway.main import serve
 
     given = {"host": host, "port": port}
-    uvloop.run(serve(read_settings(**{name: value for name, value in given.items() if value is not None})))
+    settings = read_settings(**{name: value for name, value in given.items() if value is not None})
+    uvloop.run(serve(attached(settings)))

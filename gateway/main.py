@@ -181,6 +181,7 @@ async def serve(settings: Settings) -> None:
     """Serve until cancelled or told to end (SIGTERM, SIGINT). Raises `MillraceError` when a part cannot be had."""
     if settings.kafka is None:
         raise ConfigurationError("MILLRACE_KAFKA is not set; `millrace up` starts a broker of its own")
+    read_secret(settings)  # first, for it may be why we must not start
     try:
         await topic_admin.ensure(settings, within=TOPICS_WITHIN)
     except ServiceUnavailable as error:  # what was decided can be served meanwhile; what comes in is answered with 503
