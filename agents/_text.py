@@ -6,6 +6,7 @@ long description weighs as much as one in the title.
 """
 
 import html
+import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -52,13 +53,13 @@ Codes = NDArray[np.uint64]
 
 
 def normalise(text: str) -> str:
-    """The text as the models see it: tokens parted by single spaces, evasions undone.
+    r"""The text as the models see it: tokens parted by single spaces, evasions undone.
 
     Case, accents and compatibility forms are folded, invisible characters dropped, letters repeated more than twice
     cut to two, digits inside words read as letters.
 
     >>> normalise("Vísit http://x.yz NOW!!!!! sooooo fr3e @you").split()
-    ['visit', '\\ue000', 'now', '!', '!', 'soo', 'free', '\\ue001']
+    ['visit', '\ue000', 'now', '!', '!', 'soo', 'free', '\ue001']
     """
     text = html.unescape(text) if "&" in text else text
     if not text.isascii():
@@ -106,7 +107,7 @@ def text_chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
     """Runs of texts small enough to be worked on in the cache; a longer text is a chunk of its own."""
     ends = np.cumsum([len(text) + 2 for text in texts]) // _CHUNK_CHARS
     cuts = [0, *(np.flatnonzero(np.diff(ends)) + 1).tolist(), len(texts)]
-    return (texts[start:end] for start, end in zip(cuts, cuts[1:], strict=False))
+    return (texts[start:end] for start, end in itertools.pairwise(cuts))
 
 
 def _chunk_ngrams(texts: Sequence[str]) -> csr_matrix:

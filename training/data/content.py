@@ -8,7 +8,7 @@ import io
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ DAVIDSON, OLID, ETHOS = "content/davidson_hate.csv", "content/olid.tsv", "conten
 YOUTUBE_TOXIC, SURGE = "content/youtube_toxic.csv", "content/surge_toxicity.csv"
 HATECHECK, TRENDING = "content/hatecheck.csv", "content/youtube_trending_2017.csv"
 SMS = "content/sms_spam.tsv"
+PAIRS = tuple(f"content/near_duplicates/pan-train{end}" for end in ("_s1.txt", "_s2.txt", ".labels"))
 VIDEOS = tuple(f"content/youtube_spam_{name}.csv" for name in ("02-KatyPerry", "03-LMFAO", "04-Eminem"))
 
 
@@ -64,7 +65,7 @@ def upload(upload_id: str, *, title: str, tags: tuple[str, ...] = ()) -> Content
     return ContentUploaded(event_id=upload_id, user_id="t", upload_id=upload_id, at=at, title=title, tags=tags)
 
 
-def rows(path: Path, delimiter: str = ",", quoting: int = csv.QUOTE_MINIMAL) -> list[dict[str, str]]:
+def rows(path: Path, delimiter: str = ",", quoting: Literal[0, 3] = csv.QUOTE_MINIMAL) -> list[dict[str, str]]:
     """The rows of a file with a header."""
     content = path.read_bytes().decode("utf-8-sig", "replace")
     return list(csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter, quoting=quoting))
@@ -141,3 +142,13 @@ def hatecheck(root: Path) -> tuple[Texts, list[str]]:
         [row["test_case"] for row in found], [int(row["label_gold"] != "hateful") for row in found], HATECHECK
     )
     return texts, [row["functionality"] for row in found]
+
+
+def pairs(root: Path) -> tuple[list[str], list[str], NDArray[np.bool_]]:
+    """PAN: the first texts, the second texts, and whether the one is a plagiarised copy of the other."""
+    first, second, labels = (_lines(root / name) for name in PAIRS)
+    return first[: len(labels)], second[: len(labels)], np.array([float(label) > 0.5 for label in labels])
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_bytes().decode("utf-8", "replace").rstrip("\n").split("\n")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.svm import LinearSVC
@@ -136,10 +135,8 @@ def benign(job: Job, data: Corpus, fitted: Fitted) -> Floats:
 def thresholds(data: Corpus, fitted: Fitted, harmless: Floats) -> dict[str, Any]:
     """Where precision reaches 0.9 (remove) and recall 0.8 or 2 % of real uploads (review), and how good each is.
 
-    Out of fold; every source counts the same, whatever its size, and the real uploads are one of them.
-
-    Args:
-        harmless: of `benign`.
+    Out of fold; every source counts the same, whatever its size, and the real uploads are one of them. `harmless` is
+    what `benign` gives.
     """
     positive, chances = data.labels == 0, fitted.chances[:, 0]
     share = (1 / np.bincount(data.source))[data.source]

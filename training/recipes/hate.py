@@ -54,8 +54,10 @@ def train(job: Job) -> Trained:
             _content.in_words(found),
             "HateCheck, share judged right at the review threshold, by functionality: "
             + ", ".join(f"{name} {share:.2f}" for name, share in checked.items()),
-            "It knows slurs, not meaning: it misses hate without a slur, and takes negation, quotation and counter-speech "
-            "for the real thing. Treat it as a reason to look, not as a verdict.",
+            (
+                "It knows slurs, not meaning: it misses hate without a slur, and takes negation, quotation and counter-speech "
+                "for the real thing. Treat it as a reason to look, not as a verdict."
+            ),
         ],
         extra={"thresholds": found, "hatecheck": checked},
     )
@@ -80,9 +82,11 @@ def _davidson(job: Job, tweets: Texts) -> list[Metric]:
 
 def _classify(grams: Any, labels: Labels, weights: Floats, unseen: Any, seed: int) -> Labels:
     scores = _linear.out_of_fold(grams, labels, weights, np.arange(len(labels)), seed)
-    preference = max(PREFERENCES, key=lambda extra: _f1(labels, (scores + [extra, 0, 0]).argmax(axis=1), "macro"))
+    preference = max(
+        PREFERENCES, key=lambda extra: _f1(labels, (scores + np.array([extra, 0, 0])).argmax(axis=1), "macro")
+    )
     idf, weight = _linear.scorer(grams, labels, weights, seed)
-    return np.asarray((_linear.normalised(unseen, idf) @ weight + [preference, 0, 0]).argmax(axis=1))
+    return np.asarray((_linear.normalised(unseen, idf) @ weight + np.array([preference, 0, 0])).argmax(axis=1))
 
 
 def _baseline(texts: list[str], labels: Labels, unseen: list[str]) -> Labels:

@@ -44,8 +44,8 @@ def train(job: Job) -> Trained:
         ),
         limits=[
             _content.in_words(found),
-            "Comments and text messages of 2006-2015. No data set judges descriptions of uploads, where a link or "
-            "'subscribe' is normal: expect it to overrate them.",
+            ("Comments and text messages of 2006-2015. No data set judges descriptions of uploads, where a link or "
+            "'subscribe' is normal: expect it to overrate them."),
             "The maximum over segments: the more text, the more chances of a false alarm.",
         ],
         extra={"thresholds": found},

@@ -1,0 +1,136 @@
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents._duplicates import DuplicateIndex
+from agents.duplicate import duplicate
+from app.agent import Scores
+from app.errors import ConfigurationError, ServiceUnavailable
+from app.events import ContentUpdated, ContentUploaded
+from app.registry import Registry, shipped_root
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+RIVER = (
+    "A long walk along the river Danube from Passau to Vienna, past castles, vineyards, quiet villages and ferries, "
+    "with notes on inns, bridges, weather and the best bakeries of the whole valley"
+)
+ENGINE = (
+    "How to rebuild a small diesel engine in your garage: pistons, gaskets, crankshaft bearings, injectors, torque "
+    "settings, and every mistake that cost me a weekend before the motor finally started"
+)
+
+
+def uploaded(upload_id: str, user: str, text: str, minute: int = 0, title: str = "Video") -> ContentUploaded:
+    at = START + timedelta(minutes=minute)
+    return ContentUploaded(event_id=f"e-{upload_id}", user_id=user, upload_id=upload_id, at=at, title=title, text=text)
+
+
+def updated(upload_id: str, user: str, text: str, minute: int) -> ContentUpdated:
+    at = START + timedelta(minutes=minute)
+    return ContentUpdated(event_id=f"u-{upload_id}", user_id=user, upload_id=upload_id, at=at, title="Video", text=text)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'millrace.db'}"
+
+
+@pytest.fixture
+def index(url: str) -> DuplicateIndex:
+    return DuplicateIndex(url)
+
+
+MODEL = duplicate.load(Registry(shipped_root()).load("duplicate"))
+
+
+def score(index: DuplicateIndex, *events: ContentUploaded | ContentUpdated) -> Scores:
+    return duplicate.score(MODEL, events, index)
+
+
+def originals(scores: Scores) -> list[object]:
+    return [detail and detail["of"] for detail in scores.details]
+
+
+def test_a_copy_by_somebody_else_names_its_original(index: DuplicateIndex) -> None:
+    copy = RIVER.replace("quiet", "sleepy").replace("best ", "")
+    scores = score(index, uploaded("a", "ann", RIVER), uploaded("b", "bob", copy, 1), uploaded("c", "cyd", ENGINE, 2))
+    assert originals(scores) == [None, "a", None]
+    assert scores.values[1] > 0.9
+    assert scores.values[0] == scores.values[2] == 0
+
+
+def test_ones_own_upload_is_no_duplicate(index: DuplicateIndex) -> None:
+    scores = score(index, uploaded("a", "ann", RIVER), uploaded("b", "ann", RIVER, 1), updated("a", "ann", RIVER, 2))
+    assert scores.values.tolist() == [0, 0, 0]
+
+
+def test_the_index_survives_a_restart_and_is_shared(url: str) -> None:
+    first = DuplicateIndex(url)
+    score(first, uploaded("a", "ann", RIVER))
+    first.close()
+    assert originals(score(DuplicateIndex(url), uploaded("b", "bob", RIVER, 1))) == ["a"]
+
+
+def test_an_update_replaces_what_is_compared(index: DuplicateIndex) -> None:
+    score(index, uploaded("a", "ann", RIVER), updated("a", "ann", ENGINE, 10))
+    late = score(index, uploaded("b", "bob", RIVER, 20), uploaded("c", "cyd", ENGINE, 20))
+    assert originals(late) == [None, "a"]
+
+
+def test_the_past_is_as_it_was(index: DuplicateIndex) -> None:
+    score(index, uploaded("a", "ann", RIVER), updated("a", "ann", ENGINE, 10))
+    assert originals(score(index, uploaded("d", "dan", RIVER, 5))) == ["a"]
+
+
+def test_only_earlier_uploads_count_and_a_tie_goes_by_id(index: DuplicateIndex) -> None:
+    score(index, uploaded("m", "ann", RIVER, 5))
+    assert originals(score(index, uploaded("z", "bob", RIVER, 4))) == [None]
+    assert originals(score(index, uploaded("n", "cyd", RIVER, 5), uploaded("k", "dan", RIVER, 4)))[1] in {"z", None}
+    assert originals(score(index, uploaded("n", "cyd", RIVER, 5))) == ["k"]
+
+
+def stream() -> list[ContentUploaded | ContentUpdated]:
+    words = (RIVER + " " + ENGINE).split()
+    rng = np.random.default_rng(7)
+    texts = [" ".join(rng.permutation(words)[:30]) for _ in range(12)]
+    return [uploaded(f"v{n:03}", f"user{n % 7}", texts[int(rng.integers(12))], n) for n in range(60)]
+
+
+def test_batches_of_any_size_and_a_second_delivery_give_the_same_bits(tmp_path: Path) -> None:
+    answers = []
+    for size in (1, 7, 60):
+        index = DuplicateIndex(f"sqlite:///{tmp_path / str(size)}.db")
+        parts = [stream()[start : start + size] for start in range(0, 60, size)]
+        once, again = ([score(index, *part) for part in parts] for _ in range(2))
+        answers += [
+            (b"".join(part.values.tobytes() for part in scores), [of for part in scores for of in originals(part)])
+            for scores in (once, again)
+        ]
+        index.close()
+    assert any(answers[0][1])
+    assert all(answer == answers[0] for answer in answers)
+
+
+def test_a_short_text_is_nobodys(index: DuplicateIndex) -> None:
+    scores = score(index, uploaded("a", "ann", "", title="My holiday"), uploaded("b", "bob", "", 1, title="My holiday"))
+    assert scores.values.tolist() == [0, 0]
+
+
+def test_a_text_of_the_greatest_length_is_compared(index: DuplicateIndex) -> None:
+    rng = np.random.default_rng(1)
+    text = " ".join("".join(chr(97 + letter) for letter in rng.integers(26, size=6)) for _ in range(14_000))
+    assert originals(score(index, uploaded("a", "ann", text), uploaded("b", "bob", f"{text} indeed", 1))) == [None, "a"]
+
+
+def test_a_database_that_is_away_is_worth_another_try(tmp_path: Path) -> None:
+    (tmp_path / "x-duplicates.db").mkdir()
+    index = DuplicateIndex(f"sqlite:///{tmp_path / 'x.db'}")
+    with pytest.raises(ServiceUnavailable, match="database"):
+        score(index, uploaded("a", "ann", RIVER))
+
+
+def test_a_url_nobody_understands_is_an_error_at_start() -> None:
+    with pytest.raises(ConfigurationError, match="MILLRACE_DATABASE"):
+        DuplicateIndex("not a url")
