@@ -131,15 +131,20 @@ class Journal(Store):
             rows = connection.execute(query.order_by(decisions.c.at, decisions.c.revision).limit(limit)).all()
         return [Unpushed(_decisions.decode(message), *rest) for message, *rest in rows]
 
-    def save(self, entry: Entry, marks: Sequence[Mark] = ()) -> None:
-        """Write one micro-batch down, and how far earlier decisions have been pushed, in one transaction."""
+    def save(self, entry: Entry, marks: Sequence[Mark] = ()) -> dict[str, Decision]:
+        """Write one micro-batch down, and how far earlier decisions have been pushed, in one transaction.
+
+        Returns, by id, the decisions that stood here already and stand: those of a worker that was taken for dead and
+        was not, or of a transaction whose end was never heard of. What stands is what must be pushed.
+        """
         with self.transaction() as connection:
             _execute(connection, self._put_case, map(_case_row, entry.cases.values()))
             _execute(connection, self._put_prediction, map(_answer_row, entry.answers))
-            _execute(connection, self._put_decision, map(_decision_row, entry.decisions))
+            fresh = _execute(connection, self._put_decision, map(_decision_row, entry.decisions))
             _execute(connection, self._put_truth, (_truth_row(truth, entry.at) for truth in entry.truths))
             _execute(connection, self._add_errors, _error_rows(entry.errors))
             _execute(connection, _MARK, map(_mark_row, marks))
+            return {} if fresh == len(entry.decisions) else _standing(connection, entry.decisions)
 
     def prune(self, before: datetime, limit: int = 5000) -> int:
         """Delete at most `limit` rows per table that are older than `before`; how many went.
@@ -190,9 +195,23 @@ def _added(into: Callable[[Table], Upsert], table: Table, *names: str) -> Insert
     return insert.on_conflict_do_update(index_elements=key, set_=sums)
 
 
-def _execute(connection: Connection, statement: Insert | Update, rows: Iterable[Values]) -> None:
-    if listed := list(rows):
-        connection.execute(statement, listed)
+def _execute(connection: Connection, statement: Insert | Update, rows: Iterable[Values]) -> int:
+    """Execute for all rows; how many the database has taken."""
+    listed = list(rows)
+    if not listed:
+        return 0
+    return connection.execute(statement, listed, execution_options={"preserve_rowcount": True}).rowcount
+
+
+def _standing(connection: Connection, made: Sequence[Made]) -> dict[str, Decision]:
+    """The user's own decisions among these, as they are kept."""
+    users = {each.decision.decision_id: each.decision.user_id for each in made}
+    found: dict[str, Decision] = {}
+    for ids in _chunks(sorted(users)):
+        query = select(decisions.c.message).where(decisions.c.decision_id.in_(ids))
+        kept = map(_decisions.decode, connection.scalars(query))
+        found |= {each.decision_id: each for each in kept if each.user_id == users[each.decision_id]}
+    return found
 
 
 def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -26,6 +26,8 @@ LATENCY = Histogram(
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30),
 )
 HANGS = Counter("millrace_hangs", "Calls of a model or its features that did not return in time", ["agent"])
+DECISIONS = Counter("millrace_decisions", "Decisions on the topic, repeats included", ["kind", "action"])
+MISSING = Counter("millrace_missing_answers", "Expected models without an answer when a decision was made", ["model"])
 LAG = Gauge("millrace_lag_records", "Records of the assigned partitions not yet committed", ["group"])
 
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")

@@ -9,9 +9,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
+from app.decisions import Decision
 from app.errors import ServiceUnavailable
 from app.journal import Journal, Unpushed
-from app.ledger import Entry, Mark, SubjectKey
+from app.ledger import Entry, Made, Mark, SubjectKey
 from decision.join import Effects, Join, Sourced
 
 T = TypeVar("T")
@@ -76,12 +77,15 @@ class Books:
         whole = Entry(now)
         for each in effects:
             whole.merge(each.entry)
-        self.save(whole, marks)
+        standing = self.save(whole, marks)
+        if standing:
+            for each in effects:
+                each.entry.decisions = [_as_it_stands(made, standing) for made in each.entry.decisions]
         return effects
 
-    def save(self, entry: Entry, marks: Sequence[Mark]) -> None:
-        if entry or marks:
-            self._patiently(lambda: self._journal.save(entry, marks))
+    def save(self, entry: Entry, marks: Sequence[Mark]) -> Mapping[str, Decision]:
+        """Write down; returns the decisions that stood there already."""
+        return self._patiently(lambda: self._journal.save(entry, marks)) if entry or marks else {}
 
     def unpublished(self, limit: int) -> list[Unpushed]:
         return self._patiently(lambda: self._journal.unpublished(self.partitions, limit))
@@ -105,3 +109,7 @@ class Books:
             except ServiceUnavailable:
                 time.sleep(self._pause_s * 2**attempt * random.uniform(1, 2))  # noqa: S311 - jitter, not a secret
         return work()
+
+
+def _as_it_stands(made: Made, standing: Mapping[str, Decision]) -> Made:
+    return made._replace(decision=standing.get(made.decision.decision_id, made.decision))

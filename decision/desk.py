@@ -50,7 +50,9 @@ class Desk:
 
     async def open(self, partitions: Collection[int]) -> list[Unpushed]:
         """Take partitions over. Returns the decisions of theirs that may not be on the topic yet."""
-        undelivered = await self._in_turn(lambda: self._books.open(partitions, self._now()))
+        undelivered, self._due = await self._in_turn(
+            lambda: (self._books.open(partitions, self._now()), self._books.next_deadline())
+        )
         self._wake.set()
         return undelivered
 

@@ -17,8 +17,10 @@ EXPECTED: Mapping[Kind, tuple[str, ...]] = {
 }
 """Who is waited for, in the order their figures are listed. Anybody else's figure is passed on as it comes."""
 
-CONFIRM_AT = 0.30
-"""A ride this likely to be cancelled is confirmed by the rider before a driver is sent."""
+CONFIRM_AT = 0.25
+"""A ride this likely to be cancelled is confirmed by the rider before a driver is sent: five times the base rate of the
+model's data (5.2 %), and some 7 of 100 rides booked through the app (the model on 500 made-up ones: 90 % lie under 0.23,
+99 % under 0.31)."""
 
 
 @dataclass(frozen=True)

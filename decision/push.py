@@ -17,6 +17,8 @@ from app.journal import Unpushed
 from app.ledger import Made, Mark
 from app.live import LiveUpdate
 from app.predictions import Prediction
+from app.telemetry import DECISIONS as DECIDED
+from app.telemetry import MISSING
 from app.topics import DECISIONS
 
 BACKLOG = 64
@@ -152,7 +154,15 @@ class Push:
         delivered = await deliver(self.producer, [_record(made) for made in decisions])
         published = await self.announcer.tell([update for parcel in parcels for update in _updates(parcel)])
         if decisions:
+            _measure(decisions)
             self.marked([_mark(made, where, published) for made, where in zip(decisions, delivered, strict=True)])
+
+
+def _measure(decisions: Sequence[Made]) -> None:
+    for made in decisions:
+        DECIDED.labels(made.decision.kind, made.decision.action).inc()
+        for model in made.decision.missing:
+            MISSING.labels(model).inc()
 
 
 def _record(made: Made) -> Outgoing:

@@ -23,7 +23,7 @@ from app.modes.lifecycle import settle, together, until_stopped
 from app.modes.progress import RecordBatch
 from app.modes.watchdog import watch
 from app.settings import Settings
-from app.telemetry import setup_logging
+from app.telemetry import RECORDS, setup_logging
 from app.topics import PREDICTIONS
 from decision import housekeeping
 from decision.admission import AGENT, TOPICS, Admission
@@ -78,6 +78,8 @@ class Worker:
     async def _handle(self, batch: RecordBatch) -> None:
         """What has arrived on one partition of one topic."""
         messages, dead = self._admission.admit(batch.topic, batch.records, wall_clock())
+        RECORDS.labels(AGENT, "joined").inc(len(messages))
+        RECORDS.labels(AGENT, "failed").inc(len(dead))
         await deliver(self._producer, dead)
         if messages:
             await self._desk.take(batch.partition, messages)

@@ -48,9 +48,11 @@ class World:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         task = asyncio.create_task(together(self.desk.run(self.push), self.push.run()))
-        yield
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def decided(self, n: int) -> None:
         await until(lambda: len(self.bus.records(DECISIONS.name)) >= n)
@@ -148,3 +150,16 @@ async def test_a_database_that_stays_away_ends_the_desk_and_whoever_waits(tmp_pa
     with pytest.raises(ServiceUnavailable):
         await world.desk.take(0, sourced(ride))
     assert world.bus.records(DECISIONS.name) == []
+
+
+async def test_a_worker_taken_for_dead_pushes_what_its_successor_decided(tmp_path: Path) -> None:
+    zombie, successor, ride = World(tmp_path, deadline_s=60), World(tmp_path), Events().ride()
+    async with zombie.running(), successor.running():
+        await zombie.desk.open([0])
+        await zombie.desk.take(0, sourced(ride, *answers(ride, without="tip")))
+        await successor.desk.open([0])
+        await successor.decided(1)  # at its deadline, without the tip
+        await zombie.desk.take(0, sourced(*answers(ride)[2:3]))
+        await zombie.decided(1)
+    (first,), (second,) = (world.bus.records(DECISIONS.name) for world in (successor, zombie))
+    assert first.value == second.value

@@ -93,9 +93,11 @@ TRACE = new_traceparent()
 @asynccontextmanager
 async def running(world: World) -> AsyncIterator[World]:
     task = asyncio.create_task(together(world.push.run(), world.announcer.run()))
-    yield world
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    try:
+        yield world
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def until(holds: Callable[[], bool], within_s: float = 5.0) -> None:
