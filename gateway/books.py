@@ -37,15 +37,8 @@ class Books:
         """The ends of the partitions of the topics of events, predictions and decisions, as far as they exist."""
         try:
             consumer = await self._connected()
-            partitions = [
-                TopicPartition(topic, partition)
-                for topic in TOPICS
-                for partition in consumer.partitions_for_topic(topic) or ()
-            ]
-            if not partitions:
-                await consumer.topics()  # asks for news of all topics: they may be created any moment
-                return {}
-            ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+            partitions = await self._partitions()
+            ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions) if partitions else {}
         except (KafkaError, OSError, TimeoutError) as error:
             await self.close()
             raise ServiceUnavailable("kafka", f"it does not answer: {error!r}") from error
@@ -74,6 +67,15 @@ class Books:
         if admin is not None:
             await admin.close()
 
+    async def _partitions(self) -> list[TopicPartition]:
+        """Asked each time: topics may be created, or be given more partitions, any moment."""
+        described = await self._admin.describe_topics(list(TOPICS))
+        return [
+            TopicPartition(topic["topic"], partition["partition"])
+            for topic in described
+            for partition in topic["partitions"]
+        ]
+
     async def _members(self, names: list[str]) -> dict[str, int]:
         if not names:
             return {}
@@ -87,7 +89,6 @@ class Books:
             try:
                 await consumer.start()
                 await admin.start()
-                await consumer.topics()
             except BaseException:
                 await consumer.stop()
                 await admin.close()

@@ -1,0 +1,22 @@
+"""Kafka's books, read from a real broker."""
+
+from app import topic_admin
+from app.bus import KafkaProducer, Outgoing
+from app.settings import Settings
+from app.topics import UPLOADS
+from gateway.books import Books
+
+
+async def test_the_ends_move_with_what_is_written(settings: Settings) -> None:
+    assert settings.kafka is not None
+    await topic_admin.ensure(settings)
+    books, producer = Books(settings.kafka), KafkaProducer(settings.kafka)
+    try:
+        before = await books.ends()
+        await producer.send([Outgoing(UPLOADS.name, b"u", b"not for anybody", partition=1)])
+        after = await books.ends()
+    finally:
+        await books.close()
+        await producer.close()
+    assert len(before) == 4 * settings.partitions
+    assert after[UPLOADS.name, 1] >= before[UPLOADS.name, 1] + 1
