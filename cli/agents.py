@@ -38,12 +38,38 @@ def run_agents(
     import uvloop
 
     from app import agent
+    from app.embedded import attached
     from app.modes import stream
     from app.settings import read_settings
-    from cli.services import attached
 
     chosen = agent.names() if names == ["all"] else names
     for name in chosen:
         agent.find(name)  # a wrong name is an error now, not a dead worker later
-    with attached(read_settings()) as settings:
-        uvloop.run(stream.run(chosen, settings))
+    uvloop.run(stream.run(chosen, attached(read_settings())))
+
+
+@app.command()
+def health(name: Annotated[str, typer.Argument(help="an agent, or 'decision'")]) -> None:
+    """Whether anybody serves this agent: exit code 0 if its consumer group has members, else 1.
+
+    For the health checks of containers; a worker that is stuck leaves its group and exits.
+    """
+    import asyncio
+
+    from app.embedded import attached
+    from app.settings import read_settings
+
+    settings = attached(read_settings(), parts=("kafka",))
+    members = asyncio.run(_members(settings.kafka or "", f"millrace.{name}"))
+    typer.echo(f"{name}: {members} worker{'' if members == 1 else 's'}")
+    raise typer.Exit(0 if members else 1)
+
+
+async def _members(kafka: str, group: str) -> int:
+    from gateway.books import Books
+
+    books = Books(kafka)
+    try:
+        return sum(found.members for found in await books.groups(await books.ends()) if found.name == group)
+    finally:
+        await books.close()

@@ -15,9 +15,8 @@ def decide() -> None:
     """
     import uvloop
 
+    from app.embedded import attached
     from app.settings import read_settings
-    from cli.services import attached
     from decision import worker
 
-    with attached(read_settings()) as settings:
-        uvloop.run(worker.run(settings))
+    uvloop.run(worker.run(attached(read_settings())))
