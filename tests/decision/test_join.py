@@ -3,7 +3,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.decisions import Decision
@@ -245,7 +245,7 @@ def final(effects: Sequence[Effects]) -> tuple[object, ...]:
 
 
 @given(st.randoms(use_true_random=False), st.integers(0, 20), st.integers(1, 8))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_neither_order_nor_duplicates_nor_batching_matter(rng: random.Random, doubled: int, batches: int) -> None:
     expected = final([apply(join(), *MESSAGES)])
     messages = [*MESSAGES, *rng.choices(MESSAGES, k=doubled)]
@@ -291,7 +291,7 @@ def _copy(case: object) -> object:
 
 
 @given(st.randoms(use_true_random=False), st.integers(1, 6), st.integers(1, 4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_crash_at_any_point_changes_nothing(rng: random.Random, crashes: int, capacity: int) -> None:
     """The worker dies before or after a batch is written down; what was not committed is delivered again."""
     expected = final([apply(join(), *MESSAGES)])
@@ -315,7 +315,7 @@ def test_a_crash_at_any_point_changes_nothing(rng: random.Random, crashes: int, 
 
 
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_opening_is_decided_exactly_once_at_revision_0(rng: random.Random) -> None:
     """Whoever answers, and whenever: the final figures are the same, and revisions count up without a hole."""
     it, now, seen = join(), NOW, []
