@@ -1,0 +1,274 @@
+"""One worker on a backlog: our loop beside the same model in a plain Faust agent, in the same run.
+
+    python -m benchmarks.throughput --events 60000
+
+The plain agent is what Faust's own guide shows: a `Record` per event, features and one `predict` per event, one `send`
+per answer (not awaiting delivery, so it promises less). Each side runs in a process of its own, one after the other.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import msgspec
+import numpy as np
+import psutil
+import uvloop
+
+from app import embedded, topic_admin
+from app.agent import Agent, agent, find
+from app.bus import Delivered, KafkaProducer, Outgoing
+from app.errors import ArtifactError
+from app.events import Place, RideRequested
+from app.modes.lifecycle import settle, together
+from app.modes.stream import Loop, Ready, load
+from app.registry import open_registry
+from app.settings import Settings, read_settings
+from app.testing import START, outgoing
+from app.topics import RIDES, state_topic
+
+_CHUNK = 4000
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one worker did, from its first record to its last answer."""
+
+    events: int
+    seconds: float
+    cpu_s: float
+    rss_mb: float
+
+    @property
+    def rate(self) -> float:
+        return self.events / self.seconds
+
+    @property
+    def cpu_per_100k_s(self) -> float:
+        return self.cpu_s / self.events * 100_000
+
+
+class _Meter:
+    """Starts with the first record, ends with the last answer."""
+
+    def __init__(self, expected: int) -> None:
+        self._expected, self._count = expected, 0
+        self._started: tuple[float, float] | None = None
+        self.result: asyncio.Future[Measured] = asyncio.get_running_loop().create_future()
+
+    def begin(self) -> None:
+        self._started = self._started or (time.perf_counter(), time.process_time())
+
+    def answered(self, count: int) -> None:
+        self._count += count
+        if self._count >= self._expected and self._started is not None and not self.result.done():
+            wall, cpu = self._started
+            rss_mb = psutil.Process().memory_info().rss / 2**20
+            self.result.set_result(
+                Measured(self._count, time.perf_counter() - wall, time.process_time() - cpu, round(rss_mb))
+            )
+
+
+class _MeteredProducer(KafkaProducer):
+    def __init__(self, brokers: str, meter: _Meter) -> None:
+        super().__init__(brokers)
+        self._meter = meter
+
+    async def send(self, records: Sequence[Outgoing]) -> list[Delivered]:
+        delivered = await super().send(records)
+        self._meter.answered(len(delivered))
+        return delivered
+
+
+def ready(settings: Settings, name: str) -> Ready:
+    """The agent with its model; where that is not trained, a stand-in of 100 trees on six columns."""
+    try:
+        return load(find(name), open_registry(settings))
+    except ArtifactError as error:
+        print(f"{error}; a stand-in takes its place", file=sys.stderr)
+        return Ready(_stand_in(), _boosted(), "stand-in")
+
+
+def _stand_in() -> Agent:
+    def features(events: Sequence[RideRequested]) -> Any:
+        return np.array(
+            [
+                (e.pickup.zone or 0, e.dropoff.zone or 0, e.at.hour, e.at.minute, e.at.weekday(), e.passengers)
+                for e in events
+            ],
+            dtype=np.float64,
+        )
+
+    return agent("standin", consumes=(RideRequested,), unit="min")(features)
+
+
+class _boosted:  # noqa: N801 - it stands where a model's constructor does
+    """LightGBM, 100 trees of 31 leaves, on noise: as slow as a trained one."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(7)
+        columns = rng.random((5000, 6)) * [265, 265, 24, 60, 7, 4]
+        options = {"objective": "regression", "num_leaves": 31, "verbose": -1, "num_threads": 1, "seed": 7}
+        data = lightgbm.Dataset(columns, columns @ rng.random(6) + rng.random(5000) * 100)
+        self._booster = lightgbm.train(options, data, num_boost_round=100)
+
+    def predict(self, features: Any) -> Any:
+        return self._booster.predict(features, num_threads=1)
+
+
+async def ours(settings: Settings, topic: str, count: int, name: str) -> Measured:
+    """Our loop, as a worker runs it."""
+    meter = _Meter(count)
+    producer = _MeteredProducer(str(settings.kafka), meter)
+    made = ready(settings, name)
+    fresh = replace(made, agent=replace(made.agent, name=f"{made.agent.name}.{uuid.uuid4().hex[:8]}"))
+    if fresh.agent.state is not None:
+        await topic_admin.ensure(settings, [state_topic(fresh.agent.name)])
+    loop = Loop(fresh, [replace(RIDES, name=topic)], producer, settings)
+    await loop.warm()
+    settle()
+
+    async def measured() -> None:
+        while not loop.group.app.started or not loop.group.app.progress.in_hand():  # noqa: ASYNC110 - nobody tells us
+            await asyncio.sleep(0.001)
+        meter.begin()
+        await meter.result
+
+    await together(loop.run(), measured())
+    await producer.close()
+    return meter.result.result()
+
+
+async def plain_faust(settings: Settings, topic: str, count: int, name: str) -> Measured:
+    """The same model and features in a Faust agent written the usual way."""
+    import faust
+
+    class Ride(faust.Record, serializer="json"):
+        type: str
+        event_id: str
+        user_id: str
+        at: str
+        ride_id: str
+        pickup: dict[str, Any]
+        dropoff: dict[str, Any]
+        passengers: int = 1
+
+    class Answer(faust.Record, serializer="json"):
+        event_id: str
+        user_id: str
+        model: str
+        value: float
+
+    meter, made = _Meter(count), ready(settings, name)
+    state = made.agent.state() if made.agent.state is not None else None
+    app = faust.App(
+        f"plain.{uuid.uuid4().hex[:8]}",
+        broker=f"aiokafka://{settings.kafka}",
+        store="memory://",
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        datadir=tempfile.mkdtemp(),
+    )
+    answers = app.topic("predictions", value_type=Answer)
+
+    async def score(rides: Any) -> None:
+        async for ride in rides:
+            meter.begin()
+            event = msgspec.convert(ride.asdict(), RideRequested)
+            scores = made.agent.score(made.model, [event], state)
+            answer = Answer(ride.event_id, ride.user_id, made.agent.name, float(scores.values[0]))
+            await answers.send(key=ride.user_id, value=answer)
+            meter.answered(1)
+
+    app.agent(app.topic(topic, value_type=Ride))(score)
+    await app.start()
+    result = await meter.result
+    await app.stop()
+    return result
+
+
+async def preload(settings: Settings, topic: str, count: int) -> None:
+    """Ride requests of a February, between the zones of New York."""
+    await topic_admin.ensure(settings, [replace(RIDES, name=topic)])
+    rng, producer = random.Random(7), KafkaProducer(str(settings.kafka))
+    for start in range(0, count, _CHUNK):
+        await producer.send([_ride(rng, number, topic) for number in range(start, min(start + _CHUNK, count))])
+    await producer.close()
+
+
+def _ride(rng: random.Random, number: int, topic: str) -> Outgoing:
+    ride = RideRequested(
+        event_id=uuid.UUID(int=rng.getrandbits(128)).hex,
+        user_id=f"user-{rng.randrange(5000)}",
+        at=START + timedelta(seconds=number * 0.5),
+        ride_id=f"ride-{number}",
+        pickup=Place(zone=rng.randint(1, 263)),
+        dropoff=Place(zone=rng.randint(1, 263)),
+        passengers=rng.choice((1, 1, 1, 1, 2, 2, 3, 5)),
+    )
+    return outgoing(ride, topic)
+
+
+def measure(side: str, settings: Settings, topic: str, count: int, name: str) -> Measured:
+    """Run one side in a process of its own, so that neither's memory or imports are counted to the other."""
+    command = [sys.executable, "-m", "benchmarks.throughput", "--side", side, "--topic", topic, "--agent", name]
+    environment = {**os.environ, "MILLRACE_KAFKA": str(settings.kafka), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "--events", str(count)], env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=600
+    )
+    return Measured(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def compare(settings: Settings, count: int, baseline: int, name: str) -> dict[str, Any]:
+    """Both sides on topics of their own; prints a table and returns the figures."""
+    run = uuid.uuid4().hex[:8]
+    figures = {}
+    for side, events in (("ours", count), ("faust", baseline)):
+        topic = f"bench.{side}.{run}"
+        uvloop.run(preload(settings, topic, events))
+        figures[side] = measure(side, settings, topic, events, name)
+    print(f"{'':14}{'events/s':>10}{'CPU s/100k':>12}{'RSS MB':>8}{'events':>9}")
+    for side, found in figures.items():
+        row = f"{found.rate:>10,.0f}{found.cpu_per_100k_s:>12.1f}{found.rss_mb:>8.0f}{found.events:>9,}"
+        print(f"{'this loop' if side == 'ours' else 'plain Faust':14}{row}")
+    ratio = figures["ours"].rate / figures["faust"].rate
+    print(f"ratio {ratio:.1f} (aim: 30)")
+    return {"ratio": ratio, **{side: asdict(found) for side, found in figures.items()}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--events", type=int, default=60_000, help="backlog of our loop")
+    parser.add_argument("--baseline-events", type=int, default=10_000, help="backlog of the plain Faust agent")
+    parser.add_argument("--agent", default="duration", help="which model; a stand-in where it is not trained")
+    parser.add_argument("--side", choices=["ours", "faust"], help=argparse.SUPPRESS)
+    parser.add_argument("--topic", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    settings = read_settings()
+    if chosen.side:
+        side = ours if chosen.side == "ours" else plain_faust
+        print(json.dumps(asdict(uvloop.run(side(settings, chosen.topic, chosen.events, chosen.agent)))))
+        os._exit(0)  # what Faust leaves running is of no interest
+    with tempfile.TemporaryDirectory(prefix="millrace-bench-") as directory:
+        fresh = settings.model_copy(update={"data_dir": Path(directory)})
+        with embedded.services(fresh) as resolved:
+            uvloop.run(topic_admin.ensure(resolved))
+            compare(resolved, chosen.events, chosen.baseline_events, chosen.agent)
+
+
+if __name__ == "__main__":
+    main()
