@@ -57,7 +57,8 @@ def _holidays() -> NDArray[np.int64]:
 
 def is_holiday(local_s: Floats) -> NDArray[np.bool_]:
     """Whether a local instant falls on a federal holiday."""
-    return np.isin(np.floor(local_s / DAY_S).astype(np.int64), _holidays())
+    days, holidays = np.floor(local_s / DAY_S), _holidays()
+    return np.asarray(holidays[np.minimum(np.searchsorted(holidays, days), len(holidays) - 1)] == days, np.bool_)
 
 
 def federal_holidays(year: int) -> Sequence[date]:

@@ -16,7 +16,7 @@ from app.events import Place
 Floats = NDArray[np.float64]
 KM_PER_DEGREE = 111.195  # of a great circle, mean Earth radius 6371.009 km
 ZONES = 266  # ids are 1-265; 0 stands for "in none"
-AIRPORTS = (1, 132, 138)  # Newark, JFK, LaGuardia
+IS_AIRPORT = np.isin(np.arange(ZONES), (1, 132, 138))  # Newark, JFK, LaGuardia
 # The widest zone reaches 8 km from its centroid (Jamaica Bay); a point further from every one is not in the city.
 REACH_KM = 8.0
 _CHUNK = 4096

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents._calendar import DAY_S, Floats, is_holiday, local, weekday
-from agents._places import AIRPORTS, Located, locate, offset_km
+from agents._places import IS_AIRPORT, Located, locate, offset_km
 from app.events import RideRequested
 
 COLUMNS = (
@@ -61,7 +61,7 @@ def assemble(start: Located, end: Located, instants_s: Floats, passengers: Float
     columns[:, 12] = is_holiday(local_s)
     columns[:, 13] = months(local_s)
     columns[:, 14] = passengers
-    columns[:, 15] = np.isin(start.zone, AIRPORTS) | np.isin(end.zone, AIRPORTS)
+    columns[:, 15] = IS_AIRPORT[start.zone] | IS_AIRPORT[end.zone]
     columns[(start.zone == 0) | (end.zone == 0), PLACE_COLUMNS] = np.nan
     return columns
 

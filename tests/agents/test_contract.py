@@ -223,9 +223,12 @@ def test_evaluating_a_part_of_the_rows_gives_the_bits_of_the_whole(agent: Agent,
     assert (part.values.view(np.int64) == whole.values[rows].view(np.int64)).all()
 
 
+STATEFUL = pytest.mark.parametrize("agent", [name for name in names() if find(name).state], indirect=True)
+
+
+@STATEFUL
 def test_a_state_restored_half_way_goes_on_undisturbed(agent: Agent, models: Any, memory: Any) -> None:
-    if agent.state is None:
-        pytest.skip("keeps no state of a partition")
+    assert agent.state is not None
     events = stream(agent)
     half = len(events) // 2
     undisturbed, state = memory(), memory()
@@ -237,9 +240,9 @@ def test_a_state_restored_half_way_goes_on_undisturbed(agent: Agent, models: Any
     assert restored.dump() == undisturbed.dump()  # type: ignore[attr-defined]  # State has it
 
 
+@STATEFUL
 def test_an_empty_state_survives(agent: Agent) -> None:
-    if agent.state is None:
-        pytest.skip("keeps no state of a partition")
+    assert agent.state is not None
     empty = agent.state()
     assert agent.state.restore(empty.dump()).dump() == empty.dump()
 
