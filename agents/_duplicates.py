@@ -6,11 +6,12 @@ answers the same. What happened earlier but reaches the index later than a look-
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,9 @@ from app.events import UploadEvent
 
 CROWD = 64
 """Uploads remembered per key: a text spread a thousand times needs no thousand witnesses. The first ones stay."""
+
+RIVALS = 8
+"""Uploads compared word by word, of the many that may share a key with a text full of stock phrases."""
 
 _AT_ONCE = 500  # parameters of one statement; the compiled form is reused
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -175,16 +179,13 @@ class _Visit:
         return [{"key": key, "version": version.id} for key in open_keys]
 
     def _best(self, version: Version) -> Match | None:
-        """By word Jaccard; among equals the earliest, who is likeliest the author."""
-        ids = {one for key in version.text.keys for one in self._crowds[key]}
-        earlier = sorted((self._versions[one] for one in ids), key=lambda other: other.moment)
-        best: Match | None = None
-        for other in earlier:
-            if self._counts(other, version):
-                pair = compare(version.text, other.text)
-                if best is None or pair[0] > best.pair[0]:
-                    best = Match(other.upload_id, pair)
-        return best
+        """By word Jaccard, of those with which it shares the most keys; among equals the earliest: likeliest the author."""
+        shared = Counter(one for key in version.text.keys for one in self._crowds[key])
+        others = sorted((-count, self._versions[one].moment, one) for one, count in shared.items())
+        current = (other for *_, one in others if self._counts(other := self._versions[one], version))
+        rivals = sorted(islice(current, RIVALS), key=lambda other: other.moment)
+        pairs = [Match(other.upload_id, compare(version.text, other.text)) for other in rivals]
+        return max(pairs, key=lambda match: float(match.pair[0]), default=None)
 
     def _counts(self, other: Version, version: Version) -> bool:
         """Whether `other` is somebody else's, happened before `version`, and was current then."""
