@@ -13,7 +13,7 @@ ROUNDS, RATE = 120, 0.12
 FULL_ROUNDS, FULL_RATE = 500, 0.03
 PATH_UNKNOWN = (
     "The correction is told where the drop-off lies, not how long the way there will be; a model that also knows which "
-    "share of its path the car has driven, as a route planner does, errs a third less at 25 % of the way."
+    "share of its path the car has driven, as a route planner does, errs some 30 % less at 25 % of the way."
 )
 
 
