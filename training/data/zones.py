@@ -1,20 +1,25 @@
-"""The zone table that ships with the agents: made once from the TLC's zone centroids."""
+"""The zone table that ships with the agents, `agents/_zones.csv`: made from the TLC's zone centroids by `write`."""
 
 from pathlib import Path
 
 import agents
 from training.recipe import Job
 
+SHIPPED = Path(next(iter(agents.__path__))) / "_zones.csv"
 
-def write(job: Job) -> Path:
-    """Write `agents/_zones.csv` from `rides/zone_centroids.csv`; gives its path."""
+
+def table(job: Job) -> str:
+    """The centroids as CSV, degrees to 1 m, from `rides/zone_centroids.csv`."""
     import pyarrow.csv  # an optional dependency: only training has it
 
-    table = pyarrow.csv.read_csv(job.path("rides/zone_centroids.csv"))
+    centroids = pyarrow.csv.read_csv(job.path("rides/zone_centroids.csv"))
     lines = [
         f"{row['LocationID']},{row['lon']:.5f},{row['lat']:.5f}"
-        for row in table.select(["LocationID", "lon", "lat"]).to_pylist()
+        for row in centroids.select(["LocationID", "lon", "lat"]).to_pylist()
     ]
-    path = Path(next(iter(agents.__path__))) / "_zones.csv"
-    path.write_text("\n".join(["zone,lon,lat", *lines]) + "\n", encoding="utf-8")
-    return path
+    return "\n".join(["zone,lon,lat", *lines]) + "\n"
+
+
+def write(job: Job) -> None:
+    """Make the shipped table anew; only when the TLC redraws its zones, and then every ride model is trained again."""
+    SHIPPED.write_text(table(job), encoding="utf-8")
