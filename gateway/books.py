@@ -77,10 +77,9 @@ class Books:
         ]
 
     async def _members(self, names: list[str]) -> dict[str, int]:
-        if not names:
-            return {}
-        described = await self._admin.describe_consumer_groups(names)
-        return {group[1]: len(group[5]) for response in described for group in response.groups}
+        """One request per group: aiokafka 0.14 misreads an answer about several (DescribeGroupsResponse_v3)."""
+        described = await asyncio.gather(*(self._admin.describe_consumer_groups([name]) for name in names))
+        return {group[1]: len(group[5]) for answers in described for answer in answers for group in answer.groups}
 
     async def _connected(self) -> Any:
         if self._consumer is None:

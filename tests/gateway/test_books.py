@@ -1,5 +1,7 @@
 """Kafka's books, read from a real broker."""
 
+from aiokafka import AIOKafkaConsumer
+
 from app import topic_admin
 from app.bus import KafkaProducer, Outgoing
 from app.settings import Settings
@@ -20,3 +22,20 @@ async def test_the_ends_move_with_what_is_written(settings: Settings) -> None:
         await producer.close()
     assert len(before) == 4 * settings.partitions
     assert after[UPLOADS.name, 1] >= before[UPLOADS.name, 1] + 1
+
+
+async def test_every_group_is_told_with_its_members(settings: Settings, namespace: str) -> None:
+    assert settings.kafka is not None
+    await topic_admin.ensure(settings)
+    names = [f"millrace.{namespace}.{which}" for which in ("one", "two")]
+    members = [AIOKafkaConsumer(UPLOADS.name, bootstrap_servers=settings.kafka, group_id=name) for name in names]
+    books = Books(settings.kafka)
+    try:
+        for member in members:
+            await member.start()
+        told = {group.name: group.members for group in await books.groups(await books.ends())}
+    finally:
+        for member in members:
+            await member.stop()
+        await books.close()
+    assert [told.get(name) for name in names] == [1, 1]
