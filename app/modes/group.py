@@ -7,7 +7,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -24,7 +23,7 @@ log = logging.getLogger(__name__)
 
 Handle = Callable[[RecordBatch], Awaitable[None]]
 
-STOP_WITHIN_S = 8.0
+STOP_WITHIN_S = 6.0
 """How long a worker may take to finish what is in hand and leave its group; supervisors kill after ten seconds."""
 
 
@@ -124,16 +123,23 @@ class Group:
         return {TopicPartition(*where): end for where, end in ends.items()}
 
     async def _stop(self) -> None:
-        if self.app.failed.done():
+        """Finish what is in hand, commit it and leave the group; give up what takes too long."""
+        if not self.app.failed.cancelled() and self.app.failed.done():
             self.app.consumer.unacked.clear()  # the batch that failed will not be finished: do not wait for it
-        assigned = self.assigned() if self.app.started else frozenset()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_WITHIN_S):
-                await self.app.stop()
-                await self._on_revoked(assigned)
-        for task in self._tasks:
+        leaving = asyncio.create_task(self._leave())
+        await asyncio.wait([leaving], timeout=STOP_WITHIN_S)
+        if not leaving.done():
+            log.error("%s: what is in hand was not finished within %g s; leaving without it", self.name, STOP_WITHIN_S)
+            self.app.consumer.unacked.clear()  # Faust's wait for it swallows cancellation
+            await asyncio.wait([leaving], timeout=STOP_WITHIN_S / 4)
+        for task in (leaving, *self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(leaving, *self._tasks, return_exceptions=True)
+
+    async def _leave(self) -> None:
+        assigned = self.assigned() if self.app.started else frozenset()
+        await self.app.stop()
+        await self._on_revoked(assigned)
 
     async def _deliver(self, stream: Any) -> None:
         """The Faust agent: hands every event to its lane. The progress bounds what can wait there."""

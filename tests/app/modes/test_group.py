@@ -1,0 +1,125 @@
+"""A consumer group as a function call per batch: order, hooks, waiting for a fuller batch, and errors."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from app import topic_admin
+from app.bus import Outgoing
+from app.modes.group import Batching, Group
+from app.modes.lifecycle import EXIT_STUCK, Leave
+from app.modes.progress import RecordBatch
+from app.testing import MemoryBus
+
+
+class Stuck(MemoryBus):
+    """Never delivers and never says so."""
+
+    async def send(self, records: Any) -> Any:
+        await asyncio.Event().wait()
+
+
+async def run_until(group: Group, condition: asyncio.Event) -> None:
+    task = asyncio.create_task(group.run())
+    await asyncio.wait(
+        [task, waiting := asyncio.create_task(condition.wait())], timeout=20, return_when="FIRST_COMPLETED"
+    )
+    waiting.cancel()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert condition.is_set()
+
+
+async def test_hooks_frame_the_batches_of_several_topics(stage: Any) -> None:
+    other = replace(stage.topic, name=f"other.{stage.name}")
+    await topic_admin.ensure(stage.settings, [other])
+    told: list[str] = []
+    topics: set[str] = set()
+    both = asyncio.Event()
+
+    async def handle(batch: RecordBatch) -> None:
+        told.append("batch")
+        topics.add(batch.topic)
+        if len(topics) == 2:
+            both.set()
+
+    async def assigned(partitions: frozenset[Any]) -> None:
+        told.append(f"assigned {len(partitions)}")
+
+    async def revoked(partitions: frozenset[Any]) -> None:
+        told.append(f"revoked {len(partitions)}")
+
+    await stage.put([Outgoing(topic, b"k", b"v") for topic in (stage.topic.name, other.name)])
+    group = Group(
+        f"millrace.{stage.name}", [stage.topic, other], handle, stage.settings, on_assigned=assigned, on_revoked=revoked
+    )
+    await run_until(group, both)
+    assert (told[0], told[-1]) == ("assigned 8", "revoked 8")
+    assert set(told[1:-1]) == {"batch"}
+    assert await stage.committed() == 2
+
+
+async def test_a_batch_that_may_wait_is_filled_from_what_comes_meanwhile(stage: Any) -> None:
+    sizes: list[int] = []
+    done, begun = asyncio.Event(), asyncio.Event()
+
+    async def handle(batch: RecordBatch) -> None:
+        sizes.append(len(batch.records))
+        if sum(sizes) == 6:
+            done.set()
+
+    async def assigned(partitions: frozenset[Any]) -> None:
+        begun.set()
+
+    batching = Batching(within=timedelta(seconds=1))
+    group = Group(
+        f"millrace.{stage.name}", [stage.topic], handle, stage.settings, batching=batching, on_assigned=assigned
+    )
+
+    async def trickle() -> None:
+        await begun.wait()
+        for _ in range(6):
+            await stage.put([Outgoing(stage.topic.name, b"k", b"v")])
+
+    await asyncio.gather(run_until(group, done), trickle())
+    assert sizes == [6]
+
+
+async def test_a_group_that_is_stopped_finishes_and_commits_what_it_has_in_hand(stage: Any) -> None:
+    begun, free = asyncio.Event(), asyncio.Event()
+
+    async def handle(batch: RecordBatch) -> None:
+        begun.set()
+        await free.wait()
+
+    await stage.put([Outgoing(stage.topic.name, b"k", b"v")])
+    running = asyncio.create_task(Group(f"millrace.{stage.name}", [stage.topic], handle, stage.settings).run())
+    await asyncio.wait_for(begun.wait(), 20)
+    running.cancel()
+    asyncio.get_running_loop().call_later(0.3, free.set)
+    await asyncio.gather(running, return_exceptions=True)
+    assert await stage.committed() == 1
+
+
+async def test_what_handle_raises_ends_the_group_and_commits_nothing_of_it(stage: Any) -> None:
+    async def handle(batch: RecordBatch) -> None:
+        raise ZeroDivisionError
+
+    await stage.put([Outgoing(stage.topic.name, b"k", b"v")])
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(Group(f"millrace.{stage.name}", [stage.topic], handle, stage.settings).run(), 20)
+    assert await stage.committed() == 0
+
+
+async def test_a_worker_that_makes_no_progress_leaves(stage: Any, worker: ModuleType) -> None:
+    await stage.put([Outgoing(stage.topic.name, b"k", b"{")])
+    loop = stage.loop(worker.passengers(stage.name), worker.Doubles(), Stuck(), stuck_after=timedelta(seconds=1))
+    with pytest.raises(Leave) as left:
+        await asyncio.wait_for(loop.run(), 30)
+    assert left.value.code == EXIT_STUCK
+    assert await stage.committed() == 0
