@@ -100,7 +100,7 @@ class Decoder(Generic[M]):
     """
 
     def __init__(self, messages: object) -> None:
-        self._decoder: msgspec.json.Decoder[M] = msgspec.json.Decoder(messages)  # type: ignore[arg-type]  # a union is a valid type form
+        self._decoder: msgspec.json.Decoder[M] = msgspec.json.Decoder(messages)
         self._messages = messages
 
     def decode(self, value: bytes | None, headers: Headers = ()) -> M:
@@ -129,7 +129,8 @@ class Decoder(Generic[M]):
         The whole batch goes to msgspec as one newline-delimited document, several times faster than one call per
         record; a batch that does not come out line for line is decoded one by one.
         """
-        if len(records) > 1 and None not in (values := [record.value for record in records]):
+        values = [record.value for record in records if record.value is not None]
+        if len(values) == len(records) > 1:
             document = b"\n".join(values)
             if document.count(b"\n") == len(values) - 1:
                 try:
