@@ -12,8 +12,8 @@ from training.recipes._trips import TREES, Floats, Task
 ROUNDS, RATE = 120, 0.12
 FULL_ROUNDS, FULL_RATE = 500, 0.03
 PATH_UNKNOWN = (
-    "The correction is told where the drop-off lies, not how long the way there will be; a model that also knows which "
-    "share of its path the car has driven, as a route planner does, errs some 30 % less at 25 % of the way."
+    "The correction is told where the drop-off lies, not how long the way there will be. The reference knows which share "
+    "of its path the car has driven, as a route planner would: the rows *path length told* compare like with like."
 )
 
 
