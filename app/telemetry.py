@@ -36,7 +36,7 @@ _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 def setup_logging(level: str) -> None:
     """Log to standard error, one line per record; what Faust says of its inner life is kept to warnings."""
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("faust", "mode", "aiokafka"):
+    for chatty in ("faust", "mode", "aiokafka", "app.modes.transport"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 
 
