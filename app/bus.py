@@ -24,8 +24,8 @@ REQUEST_TIMEOUT_S = 40.0
 DELIVERY_DEADLINE_S = 60.0
 """What a call may take in all: one request that times out, and one more."""
 
-MAX_RECORD_BYTES = 16 << 20
-"""The largest record sent: a snapshot of a state. Ordinary topics take 1 MB, and the broker enforces that."""
+MAX_RECORD_BYTES = 20 << 20
+"""The largest record sent: a dead letter, or a snapshot of a state. What else a topic takes is the broker's to say."""
 
 _BATCH_BYTES = 512 << 10
 _WHOLE_BATCHES_FROM = 32

@@ -46,7 +46,14 @@ RIDES = Topic("rides", AnyRide, "user_id", timedelta(days=7))
 UPLOADS = Topic("uploads", AnyUpload, "user_id", timedelta(days=7))
 PREDICTIONS = Topic("predictions", Prediction, "user_id", timedelta(days=7))
 DECISIONS = Topic("decisions", Decision, "user_id", timedelta(days=30))
-DEAD_LETTERS = Topic("dead-letters", None, "key of the record", timedelta(days=30), copartitioned=False)
+DEAD_LETTERS = Topic(
+    "dead-letters",
+    None,
+    "key of the record",
+    timedelta(days=30),
+    copartitioned=False,
+    config={"max.message.bytes": str(20 * 1024 * 1024)},  # the largest record of any topic, and why it came here
+)
 
 TOPICS = (RIDES, UPLOADS, PREDICTIONS, DECISIONS, DEAD_LETTERS)
 

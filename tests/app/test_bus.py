@@ -17,6 +17,8 @@ from app.settings import Settings
 from app.testing import MemoryBus
 from app.topics import RIDES, Topic
 
+_ORDINARY = {"max.message.bytes": str(1 << 20)}
+
 
 @dataclass
 class Bus:
@@ -37,7 +39,7 @@ async def bus(request: pytest.FixtureRequest, namespace: str) -> AsyncIterator[B
         yield Bus(memory, topic, kept)
         return
     settings: Settings = request.getfixturevalue("settings")
-    await topic_admin.ensure(settings, [Topic(topic, None, RIDES.key, RIDES.retention)])
+    await topic_admin.ensure(settings, [Topic(topic, None, RIDES.key, RIDES.retention, config=_ORDINARY)])
 
     async def read() -> list[Record]:
         found = []

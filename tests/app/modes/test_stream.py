@@ -80,7 +80,16 @@ async def test_a_trace_goes_on_in_the_prediction(stage, worker: ModuleType) -> N
 
 
 async def test_poison_is_dead_lettered_untouched_and_the_rest_goes_on(stage, worker: ModuleType) -> None:
-    poison = [b"", None, b"{", b"null", b"[1]", b"\xff\xfe", b'{"type":"millrace.ride.requested.v9"}', b'{"a":\n1}']
+    poison = [
+        b"x" * 1_000_000,
+        None,
+        b"{",
+        b"null",
+        b"[1]",
+        b"\xff\xfe",
+        b'{"type":"millrace.ride.requested.v9"}',
+        b'{"a":\n1}',
+    ]
     bad = [Outgoing(stage.topic.name, b"k", value, (("x-foreign", b"1"),)) for value in poison]
     bad.append(Outgoing(stage.topic.name, None, None))
     mixed = bad[-1:] + [record for pair in zip(rides(stage, [1] * 8), bad, strict=False) for record in pair]
