@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 
+import httpx
 import jwt
 import msgspec
 import uvicorn
@@ -136,7 +137,7 @@ def _decision(answer: Answer) -> LiveDecision:
 
 async def gateway(settings: Settings) -> None:
     """Produces what is posted, sends what is published."""
-    redis = Redis.from_url(settings.redis or "")
+    redis = Redis.from_url(settings.redis or "", max_connections=10_000)  # one per websocket, and they are not hung up
     app = FastAPI()
 
     async def alive(_: Request) -> Response:
@@ -188,7 +189,9 @@ def running(settings: Settings) -> Iterator[str]:
     ]
     try:
         _await_words(processes)
-        yield f"http://127.0.0.1:{settings.port}"
+        url = f"http://127.0.0.1:{settings.port}"
+        _await_answer(url)
+        yield url
     finally:
         for process in processes:
             process.send_signal(signal.SIGKILL)  # nothing here is worth a farewell
@@ -214,6 +217,18 @@ def _await_words(processes: Iterable["subprocess.Popen[str]"]) -> None:
         ready, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
         if not ready or not process.stdout.readline():
             raise SystemNotReady(f"a part of the floor did not start: {process.args!r}")
+
+
+def _await_answer(url: str) -> None:
+    """The gateway says that it produces a moment before it listens."""
+    deadline = time.monotonic() + READY_S
+    while True:
+        with suppress(httpx.HTTPError):
+            httpx.get(f"{url}/health/live").raise_for_status()
+            return
+        if time.monotonic() > deadline:
+            raise SystemNotReady(f"the floor's gateway does not answer at {url}")
+        time.sleep(0.05)
 
 
 def _main() -> None:
