@@ -6,7 +6,7 @@ A worker that is killed has either written a micro-batch down whole or not at al
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -34,6 +34,7 @@ from app.ledger import (
     UNDECIDED,
     Answer,
     Case,
+    DecisionKey,
     Entry,
     ErrorKey,
     ErrorSum,
@@ -48,7 +49,9 @@ from app.predictions import Prediction
 from app.schema import cases, decisions, live_errors, outcomes, predictions
 from app.store import Store
 
-_CHUNK = 1000  # ids per IN list: far below SQLite's 32,766 and PostgreSQL's 65,535 parameters
+T = TypeVar("T")
+
+_CHUNK = 1000  # ids, or pairs of them, per IN list: far below SQLite's 32,766 and PostgreSQL's 65,535 parameters
 _decisions: codec.Decoder[Decision] = codec.Decoder(Decision)
 _predictions: codec.Decoder[Prediction] = codec.Decoder(Prediction)
 _truths: codec.Decoder[Truth] = codec.Decoder(AnyRide)
@@ -66,7 +69,7 @@ class Unpushed(NamedTuple):
         """The mark that takes it out of the outbox. Only for one that the topic has."""
         if self.partition is None or self.offset is None:
             raise ValueError(f"{self.decision.decision_id} is not on the topic yet")
-        return Mark(self.decision.decision_id, self.partition, self.offset, published=True)
+        return Mark(DecisionKey.of(self.decision), self.partition, self.offset, published=True)
 
 
 class Journal(Store):
@@ -131,10 +134,10 @@ class Journal(Store):
             rows = connection.execute(query.order_by(decisions.c.at, decisions.c.revision).limit(limit)).all()
         return [Unpushed(_decisions.decode(message), *rest) for message, *rest in rows]
 
-    def save(self, entry: Entry, marks: Sequence[Mark] = ()) -> dict[str, Decision]:
+    def save(self, entry: Entry, marks: Sequence[Mark] = ()) -> dict[DecisionKey, Decision]:
         """Write one micro-batch down, and how far earlier decisions have been pushed, in one transaction.
 
-        Returns, by id, the decisions that stood here already and stand: those of a worker that was taken for dead and
+        Returns, by key, the decisions that stood here already and stand: those of a worker that was taken for dead and
         was not, or of a transaction whose end was never heard of. What stands is what must be pushed.
         """
         with self.transaction() as connection:
@@ -171,7 +174,7 @@ Upsert = sqlite.Insert | postgresql.Insert
 
 _MARK: Update = (
     update(decisions)
-    .where(decisions.c.decision_id == bindparam("marked"))
+    .where(decisions.c.user_id == bindparam("of_user"), decisions.c.decision_id == bindparam("marked"))
     .values(partition=bindparam("at_partition"), offset=bindparam("at_offset"), published=bindparam("is_published"))
 )
 
@@ -203,18 +206,16 @@ def _execute(connection: Connection, statement: Insert | Update, rows: Iterable[
     return connection.execute(statement, listed, execution_options={"preserve_rowcount": True}).rowcount
 
 
-def _standing(connection: Connection, made: Sequence[Made]) -> dict[str, Decision]:
-    """The user's own decisions among these, as they are kept."""
-    users = {each.decision.decision_id: each.decision.user_id for each in made}
-    found: dict[str, Decision] = {}
-    for ids in _chunks(sorted(users)):
-        query = select(decisions.c.message).where(decisions.c.decision_id.in_(ids))
-        kept = map(_decisions.decode, connection.scalars(query))
-        found |= {each.decision_id: each for each in kept if each.user_id == users[each.decision_id]}
+def _standing(connection: Connection, made: Sequence[Made]) -> dict[DecisionKey, Decision]:
+    """These decisions, as they are kept."""
+    found: dict[DecisionKey, Decision] = {}
+    for keys in _chunks(sorted({DecisionKey.of(each.decision) for each in made})):
+        query = select(decisions.c.message).where(tuple_(decisions.c.user_id, decisions.c.decision_id).in_(keys))
+        found |= {DecisionKey.of(each): each for each in map(_decisions.decode, connection.scalars(query))}
     return found
 
 
-def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+def _chunks(ids: Sequence[T]) -> Iterator[Sequence[T]]:
     return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
 
 
@@ -298,7 +299,8 @@ def _error_rows(errors: Mapping[ErrorKey, ErrorSum]) -> Iterator[Values]:
 
 def _mark_row(mark: Mark) -> Values:
     return {
-        "marked": mark.decision_id,
+        "of_user": mark.decision.user_id,
+        "marked": mark.decision.decision_id,
         "at_partition": mark.partition,
         "at_offset": mark.offset,
         "is_published": mark.published,

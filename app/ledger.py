@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from msgspec import Struct
 
@@ -24,6 +24,24 @@ class SubjectKey(NamedTuple):
 
     user_id: str
     subject_id: str
+
+
+class EventKey(NamedTuple):
+    """An event's id is its client's to choose, so it is one user's only."""
+
+    user_id: str
+    event_id: str
+
+
+class DecisionKey(NamedTuple):
+    """A decision's id is made of its event's id: one user's only, too."""
+
+    user_id: str
+    decision_id: str
+
+    @classmethod
+    def of(cls, decision: Decision) -> Self:
+        return cls(decision.user_id, decision.decision_id)
 
 
 class Position(NamedTuple):
@@ -58,6 +76,10 @@ class Case(Struct, kw_only=True):
     @property
     def key(self) -> SubjectKey:
         return SubjectKey(self.user_id, self.subject_id)
+
+    @property
+    def event_key(self) -> EventKey:
+        return EventKey(self.user_id, self.event_id)
 
 
 class Answer(NamedTuple):
@@ -117,7 +139,7 @@ class Entry:
     """
 
     at: datetime
-    cases: dict[str, Case] = field(default_factory=dict)
+    cases: dict[EventKey, Case] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
     decisions: list[Made] = field(default_factory=list)
     truths: list[Truth] = field(default_factory=list)
@@ -139,7 +161,7 @@ class Entry:
 class Mark(NamedTuple):
     """How far a decision has been pushed: where it lies on the topic `decisions`, and whether Redis has it."""
 
-    decision_id: str
+    decision: DecisionKey
     partition: int
     offset: int
     published: bool

@@ -1,6 +1,7 @@
 """The tables of the store: SQLite embedded, PostgreSQL in service. `app.store` reads and writes them.
 
 Each message is kept whole (`message`, its JSON, so that it comes back bit for bit) beside the columns that are searched.
+Ids are the clients' to choose, so they are unique per user only: every key begins with the user.
 """
 
 from datetime import UTC, datetime
@@ -43,9 +44,9 @@ class Instant(TypeDecorator[datetime]):
 cases = Table(
     "cases",
     metadata,
+    Column("user_id", String(64), primary_key=True),
     Column("event_id", String(64), primary_key=True),
     Column("subject_id", String(64), nullable=False, index=True),
-    Column("user_id", String(64), nullable=False),
     Column("kind", String(16), nullable=False),
     Column("event_at", Instant, nullable=False),
     Column("topic", String(249), nullable=False),
@@ -66,11 +67,11 @@ Index(
 predictions = Table(
     "predictions",
     metadata,
+    Column("user_id", String(64), primary_key=True),
     Column("event_id", String(64), primary_key=True),
     Column("model", String(64), primary_key=True),
     Column("version", String(64), primary_key=True),
     Column("subject_id", String(64), nullable=False, index=True),
-    Column("user_id", String(64), nullable=False),
     Column("stage", String(16), nullable=False),
     Column("value", Float(53), nullable=False),
     Column("at", Instant, nullable=False, index=True),
@@ -82,10 +83,10 @@ predictions = Table(
 decisions = Table(
     "decisions",
     metadata,
+    Column("user_id", String(64), primary_key=True),
     Column("decision_id", String(80), primary_key=True),
     Column("event_id", String(64), nullable=False),
     Column("subject_id", String(64), nullable=False, index=True),
-    Column("user_id", String(64), nullable=False),
     Column("revision", Integer, nullable=False),
     Column("action", String(16), nullable=False),
     Column("event_at", Instant, nullable=False),

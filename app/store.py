@@ -11,13 +11,13 @@ from math import sqrt
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, Row, Select, Table, create_engine, event, func, make_url, select
+from sqlalchemy import Connection, Engine, Row, Select, Table, create_engine, event, func, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from app import codec
 from app.decisions import Decision
 from app.errors import ConfigurationError, ServiceUnavailable
-from app.ledger import LiveError
+from app.ledger import LiveError, SubjectKey
 from app.predictions import Prediction
 from app.schema import cases, decisions, live_errors, metadata, predictions
 from app.topics import DECISIONS, PREDICTIONS
@@ -38,33 +38,30 @@ class Store:
     def open(cls, url: str) -> Self:
         """Connect and create what is missing; several processes may do so at the same time.
 
-        Raises `ConfigurationError` for a url nobody understands.
+        Raises `ConfigurationError` for a url nobody understands, and for tables that are not ours as they are now.
         """
         store = cls(_engine(url))
         store._create()
+        store._compare()
         return store
 
     def close(self) -> None:
         self._engine.dispose()
 
-    def owner(self, subject_id: str) -> str | None:
-        """Whose subject it is: the user who opened it first. `None` when nobody did."""
-        query = select(cases.c.user_id).where(cases.c.subject_id == subject_id)
+    def check(self) -> None:
+        """Whether the database answers."""
         with self.connected() as connection:
-            return connection.scalar(query.order_by(cases.c.seen_at, cases.c.event_id).limit(1))
+            connection.execute(select(1))
 
-    def decision(self, subject_id: str) -> Decision | None:
-        """The owner's latest decision: of the last opening event, its last revision."""
-        query = select(decisions.c.message).where(
-            decisions.c.subject_id == subject_id, decisions.c.user_id == self.owner(subject_id)
-        )
+    def decision(self, subject: SubjectKey) -> Decision | None:
+        """The latest decision on the subject: of the last opening event, its last revision."""
         with self.connected() as connection:
-            message = connection.scalar(query.order_by(*_latest).limit(1))
-        return None if message is None else _decisions.decode(message)
+            row = connection.execute(_of(decisions, subject).order_by(*_latest).limit(1)).first()
+        return None if row is None else _decisions.decode(row.message)
 
-    def predictions(self, subject_id: str) -> list[Prediction]:
-        """Every prediction of the owner's subject, corrections included, in the order they were logged."""
-        return [_predictions.decode(row.message) for row in self._predictions(subject_id)]
+    def predictions(self, subject: SubjectKey) -> list[Prediction]:
+        """Every prediction about the subject, corrections included, in the order they were logged."""
+        return [_predictions.decode(row.message) for row in self._predictions(subject)]
 
     def snapshot(self, user_id: str, limit: int = 50) -> list[Decision]:
         """The latest decision of each of the user's recent subjects, newest first, at most `limit`."""
@@ -86,31 +83,29 @@ class Store:
             rows = connection.execute(query.order_by(live_errors.c.model, live_errors.c.version, live_errors.c.stage))
             return [_live_error(row) for row in rows]
 
-    def receipt(self, subject_id: str) -> dict[str, object] | None:
-        """Where everything about the owner's subject lies in the log, and when each hop happened.
+    def receipt(self, subject: SubjectKey) -> dict[str, object] | None:
+        """Where everything about the subject lies in the log, and when each hop happened.
 
         `{"subject_id", "user_id", "kind", "openings": [...], "predictions": [...], "decisions": [...]}`; times are
         aware datetimes, positions `{"topic", "partition", "offset"}`. `None` for an unknown subject.
         """
-        owner = self.owner(subject_id)
-        if owner is None:
-            return None
         with self.connected() as connection:
-            opened = connection.execute(_of(cases, subject_id, owner).order_by(cases.c.offset)).all()
-            decided = connection.execute(_of(decisions, subject_id, owner).order_by(*reversed(_latest))).all()
+            opened = connection.execute(_of(cases, subject).order_by(cases.c.offset)).all()
+            decided = connection.execute(_of(decisions, subject).order_by(*reversed(_latest))).all()
+        if not opened:
+            return None
         return {
-            "subject_id": subject_id,
-            "user_id": owner,
+            "subject_id": subject.subject_id,
+            "user_id": subject.user_id,
             "kind": opened[0].kind,
             "openings": [_opening(row) for row in opened],
-            "predictions": [_answer(row) for row in self._predictions(subject_id)],
+            "predictions": [_answer(row) for row in self._predictions(subject)],
             "decisions": [_decided(row) for row in decided],
         }
 
-    def _predictions(self, subject_id: str) -> list[Row[Any]]:
-        query = _of(predictions, subject_id, self.owner(subject_id))
+    def _predictions(self, subject: SubjectKey) -> list[Row[Any]]:
         with self.connected() as connection:
-            return list(connection.execute(query.order_by(predictions.c.offset)).all())
+            return list(connection.execute(_of(predictions, subject).order_by(predictions.c.offset)).all())
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:
@@ -133,6 +128,19 @@ class Store:
             except DBAPIError as error:
                 if attempt == 4:
                     raise ServiceUnavailable("database", str(error.orig)) from error
+
+    def _compare(self) -> None:
+        """Tables of another version would refuse every write, one batch after the other: better not to start."""
+        with self.connected() as connection:
+            found = inspect(connection)
+            for table in metadata.sorted_tables:
+                columns = {column["name"] for column in found.get_columns(table.name)}
+                key = set(found.get_pk_constraint(table.name)["constrained_columns"])
+                if columns != set(table.columns.keys()) or key != set(table.primary_key.columns.keys()):
+                    raise ConfigurationError(
+                        f"MILLRACE_DATABASE: the table {table.name} was made by another version of Millrace; "
+                        "name an empty database, or delete this one"
+                    )
 
 
 @contextmanager
@@ -164,8 +172,8 @@ def _tune_sqlite(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
-def _of(table: Table, subject_id: str, owner: str | None) -> Select[Any]:
-    return select(table).where(table.c.subject_id == subject_id, table.c.user_id == owner)
+def _of(table: Table, subject: SubjectKey) -> Select[Any]:
+    return select(table).where(table.c.subject_id == subject.subject_id, table.c.user_id == subject.user_id)
 
 
 def _position(topic: str, partition: int, offset: int) -> dict[str, object]:

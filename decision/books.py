@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 from app.decisions import Decision
 from app.errors import ServiceUnavailable
 from app.journal import Journal, Unpushed
-from app.ledger import Entry, Made, Mark, SubjectKey
+from app.ledger import DecisionKey, Entry, Made, Mark, SubjectKey
 from decision.join import Effects, Join, Sourced
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ class Books:
                 each.entry.decisions = [_as_it_stands(made, standing) for made in each.entry.decisions]
         return effects
 
-    def save(self, entry: Entry, marks: Sequence[Mark]) -> Mapping[str, Decision]:
+    def save(self, entry: Entry, marks: Sequence[Mark]) -> Mapping[DecisionKey, Decision]:
         """Write down; returns the decisions that stood there already."""
         return self._patiently(lambda: self._journal.save(entry, marks)) if entry or marks else {}
 
@@ -111,5 +111,5 @@ class Books:
         return work()
 
 
-def _as_it_stands(made: Made, standing: Mapping[str, Decision]) -> Made:
-    return made._replace(decision=standing.get(made.decision.decision_id, made.decision))
+def _as_it_stands(made: Made, standing: Mapping[DecisionKey, Decision]) -> Made:
+    return made._replace(decision=standing.get(DecisionKey.of(made.decision), made.decision))

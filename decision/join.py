@@ -186,7 +186,7 @@ class Join:
             seen_at=effects.entry.at,
             traceparent=record.traceparent,
         )
-        held.cases[case.event_id] = effects.entry.cases[case.event_id] = case
+        held.cases[case.event_id] = effects.entry.cases[case.event_key] = case
         self._await(case, effects.entry.at)
         self._consider(held, case, effects)
 
@@ -232,7 +232,7 @@ class Join:
 
     def _decide(self, case: Case, figures: Mapping[str, Figure], effects: Effects) -> None:
         case.revision += 1
-        effects.entry.cases[case.event_id] = case
+        effects.entry.cases[case.event_key] = case
         action, reasons = self._judge(case.kind, figures)
         decision = Decision(
             decision_id=f"{case.event_id}.{case.revision}",

@@ -14,7 +14,7 @@ from app import codec
 from app.bus import Delivered, Outgoing, Producer, deliver
 from app.errors import ServiceUnavailable
 from app.journal import Unpushed
-from app.ledger import Made, Mark
+from app.ledger import DecisionKey, Made, Mark
 from app.live import LiveUpdate
 from app.predictions import Prediction
 from app.telemetry import DECISIONS as DECIDED
@@ -179,4 +179,4 @@ def _updates(parcel: Parcel) -> list[LiveUpdate]:
 
 
 def _mark(made: Made, where: Delivered, published: bool) -> Mark:
-    return Mark(made.decision.decision_id, where.partition, where.offset, published)
+    return Mark(DecisionKey.of(made.decision), where.partition, where.offset, published)

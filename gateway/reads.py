@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from app.decisions import Decision
 from app.errors import ServiceUnavailable
-from app.ledger import LiveError
+from app.ledger import LiveError, SubjectKey
 from app.predictions import Prediction
 from app.schema import decisions
 from app.store import Store
@@ -36,12 +36,11 @@ class Reads:
 
     async def decided(self, user_id: str, subject_id: str) -> Decided | None:
         """`None` when there is no decision, or it is not the user's: the two look the same from outside."""
-        return await self._read(lambda: _decided(self._store, user_id, subject_id))
+        return await self._read(lambda: _decided(self._store, SubjectKey(user_id, subject_id)))
 
     async def receipt(self, user_id: str, subject_id: str) -> dict[str, object] | None:
         """Where everything about a subject lies in the log and when each hop happened; `None` as in `decided`."""
-        receipt = await self._read(lambda: self._store.receipt(subject_id))
-        return receipt if receipt is not None and receipt["user_id"] == user_id else None
+        return await self._read(lambda: self._store.receipt(SubjectKey(user_id, subject_id)))
 
     async def snapshot(self, user_id: str) -> list[Decision]:
         return await self._read(lambda: self._store.snapshot(user_id))
@@ -55,7 +54,7 @@ class Reads:
 
     async def check(self) -> None:
         """Whether the store answers."""
-        await self._read(lambda: self._store.owner("-"))
+        await self._read(self._store.check)
 
     async def _read(self, query: Callable[[], T]) -> T:
         try:
@@ -65,11 +64,11 @@ class Reads:
             raise ServiceUnavailable("database", "it has not answered in time") from error
 
 
-def _decided(store: Store, user_id: str, subject_id: str) -> Decided | None:
-    decision = store.decision(subject_id)
-    if decision is None or decision.user_id != user_id:
+def _decided(store: Store, subject: SubjectKey) -> Decided | None:
+    decision = store.decision(subject)
+    if decision is None:
         return None
-    return Decided(subject_id=subject_id, decision=decision, predictions=tuple(store.predictions(subject_id)))
+    return Decided(subject_id=subject.subject_id, decision=decision, predictions=tuple(store.predictions(subject)))
 
 
 def _actions(store: Store) -> dict[str, int]:

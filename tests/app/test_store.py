@@ -1,6 +1,5 @@
-"""The store on SQLite; and on PostgreSQL, where MILLRACE_TEST_POSTGRES names a database."""
+"""The store, on SQLite and on PostgreSQL alike."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -10,29 +9,27 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from sqlalchemy import create_engine, text
 
 from app.decisions import Decision, Figure
 from app.errors import ConfigurationError, ServiceUnavailable
 from app.events import RideCompleted
 from app.journal import Journal, Unpushed
-from app.ledger import UNDECIDED, Answer, Case, Entry, ErrorKey, ErrorSum, Made, Mark, Position, SubjectKey
+from app.ledger import UNDECIDED, Answer, Case, DecisionKey, Entry, ErrorKey, ErrorSum, Made, Mark, Position, SubjectKey
 from app.predictions import Prediction
 from app.schema import metadata
 from app.store import Store
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+R = SubjectKey("u1", "r")
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-def urls() -> list[str]:
-    return ["sqlite", *(["postgresql"] if "MILLRACE_TEST_POSTGRES" in os.environ else [])]
-
-
-@pytest.fixture(params=urls())
+@pytest.fixture(params=["sqlite", "postgresql"])
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
     url = f"sqlite:///{tmp_path / 'new' / 'store.db'}"
     if request.param == "postgresql":
-        url = os.environ["MILLRACE_TEST_POSTGRES"]
+        url = request.getfixturevalue("postgres")
     journal = Journal.open(url)
     yield journal
     metadata.drop_all(journal._engine)
@@ -99,29 +96,29 @@ def truth(case: Case) -> RideCompleted:
 
 def entry(*decisions: Decision, cases: tuple[Case, ...] = (), at: datetime = NOW) -> Entry:
     return Entry(
-        at, cases={each.event_id: each for each in cases}, decisions=[Made(each, 1, TRACE) for each in decisions]
+        at, cases={each.event_key: each for each in cases}, decisions=[Made(each, 1, TRACE) for each in decisions]
     )
 
 
 def mark(decision: Decision, *, published: bool = True) -> Mark:
-    return Mark(decision.decision_id, 1, 500, published)
+    return Mark(DecisionKey.of(decision), 1, 500, published)
 
 
 def test_what_is_saved_comes_back_bit_for_bit(journal: Journal) -> None:
     ride = case("r", revision=UNDECIDED)
-    journal.save(Entry(NOW, {ride.event_id: ride}, [answer(ride)], [], [truth(ride)]))
+    journal.save(Entry(NOW, {ride.event_key: ride}, [answer(ride)], [], [truth(ride)]))
     (subject,) = journal.load([ride.key])
     assert (subject.cases, subject.answers, subject.truth) == ([ride], [answer(ride)], truth(ride))
-    assert journal.predictions("r") == [answer(ride).prediction]
-    assert msgspec.json.encode(journal.predictions("r")[0]) == msgspec.json.encode(answer(ride).prediction)
+    assert journal.predictions(R) == [answer(ride).prediction]
+    assert msgspec.json.encode(journal.predictions(R)[0]) == msgspec.json.encode(answer(ride).prediction)
 
 
 def test_a_subject_never_seen_is_empty(journal: Journal) -> None:
     key = SubjectKey("u1", "nobody")
     assert [(each.key, each.cases) for each in journal.load([key])] == [(key, [])]
-    assert journal.decision("nobody") is None
-    assert journal.receipt("nobody") is None
-    assert journal.owner("nobody") is None
+    assert journal.decision(key) is None
+    assert journal.receipt(key) is None
+    assert journal.predictions(key) == []
 
 
 def test_many_subjects_load_at_once(journal: Journal) -> None:
@@ -133,11 +130,11 @@ def test_many_subjects_load_at_once(journal: Journal) -> None:
 def test_saving_twice_changes_nothing_but_the_revision(journal: Journal) -> None:
     ride = case("r", revision=UNDECIDED)
     first = decision(ride)
-    journal.save(Entry(NOW, {ride.event_id: ride}, [answer(ride)], [Made(first, 1)], [truth(ride)]))
+    journal.save(Entry(NOW, {ride.event_key: ride}, [answer(ride)], [Made(first, 1)], [truth(ride)]))
     journal.save(entry(cases=(case("r", revision=1),)))
     journal.save(Entry(NOW, {}, [answer(ride, value=9.0)], [Made(msgspec.structs.replace(first, action="confirm"), 1)]))
-    assert journal.decision("r") == first
-    assert journal.predictions("r")[0].value == 0.1 + 0.2
+    assert journal.decision(R) == first
+    assert journal.predictions(R)[0].value == 0.1 + 0.2
     assert journal.load([ride.key])[0].cases[0].revision == 1
 
 
@@ -145,18 +142,39 @@ def test_the_decision_is_the_last_revision_of_the_last_opening(journal: Journal)
     old, new = case("v", 0), case("v", 1)
     late = decision(old, 1, at=NOW + timedelta(hours=1))
     journal.save(entry(decision(old), decision(new), late, cases=(old, new)))
-    assert journal.decision("v") == decision(new)
+    assert journal.decision(old.key) == decision(new)
     assert journal.snapshot("u1") == [decision(new)]
 
 
-def test_a_subject_belongs_to_who_opened_it_first(journal: Journal) -> None:
-    mine, theirs = case("r"), case("r", 5, user="u2")
-    journal.save(entry(decision(mine), decision(theirs), cases=(mine, theirs)))
-    journal.save(Entry(NOW, answers=[answer(mine), answer(theirs)]))
-    assert journal.owner("r") == "u1"
-    assert journal.decision("r") == decision(mine)
-    assert {each.user_id for each in journal.predictions("r")} == {"u1"}
-    assert journal.snapshot("u2") == [decision(theirs)]
+def test_the_same_ids_of_two_users_are_two_of_everything(journal: Journal) -> None:
+    mine = case("r", revision=UNDECIDED)
+    theirs = msgspec.structs.replace(mine, user_id="u2", position=Position("rides", 2, 99, 1_767_268_800_123))
+    made = [decision(each) for each in (mine, theirs)]
+    for user, each in zip((mine, theirs), made, strict=True):
+        journal.save(Entry(NOW, {user.event_key: user}, [answer(user)], [Made(each, 1)]))
+    assert journal.load([mine.key])[0].cases == [mine]
+    assert journal.load([theirs.key])[0].cases == [theirs]
+    assert [journal.decision(each.key) for each in (mine, theirs)] == made
+    assert [journal.snapshot(each.user_id) for each in (mine, theirs)] == [[each] for each in made]
+    for each in (mine, theirs):
+        assert journal.predictions(each.key) == [answer(each).prediction]
+        receipt = journal.receipt(each.key)
+        assert receipt is not None
+        assert (receipt["user_id"], receipt["openings"][0]["position"]["offset"]) == (  # type: ignore[index]  # untyped JSON
+            each.user_id,
+            each.position.offset,
+        )
+
+
+def test_the_same_ids_of_two_users_in_one_transaction(journal: Journal) -> None:
+    mine = case("r")
+    theirs = msgspec.structs.replace(mine, user_id="u2")
+    whole = entry(decision(mine), cases=(mine,))
+    whole.merge(entry(decision(theirs), cases=(theirs,)))
+    assert journal.save(whole) == {}
+    journal.save(Entry(NOW), [mark(decision(mine))])
+    assert [each.decision for each in journal.undelivered([1])] == [decision(theirs)]
+    assert journal.save(entry(decision(theirs))) == {DecisionKey.of(decision(theirs)): decision(theirs)}
 
 
 def test_a_snapshot_is_the_newest_first_and_limited(journal: Journal) -> None:
@@ -205,9 +223,9 @@ def test_live_errors_taken_back_leave_nothing(journal: Journal) -> None:
 def test_a_receipt_says_where_everything_lies(journal: Journal) -> None:
     ride = case("r")
     made = decision(ride)
-    journal.save(Entry(NOW, {ride.event_id: ride}, [answer(ride)], [Made(made, 1)]))
+    journal.save(Entry(NOW, {ride.event_key: ride}, [answer(ride)], [Made(made, 1)]))
     journal.save(Entry(NOW), [mark(made)])
-    receipt = journal.receipt("r")
+    receipt = journal.receipt(R)
     assert receipt is not None
     (opening,), (given,), (decided,) = receipt["openings"], receipt["predictions"], receipt["decisions"]
     assert opening["position"] == {"topic": "rides", "partition": 1, "offset": 10}
@@ -226,12 +244,12 @@ def test_pruning_spares_the_young_and_what_still_waits(journal: Journal) -> None
     old, waits, young = case("old"), case("waits", revision=UNDECIDED), case("young", 600)
     gone, unpushed = decision(old), decision(case("unpushed"))
     journal.save(
-        Entry(NOW, {c.event_id: c for c in (old, waits, young)}, [answer(old)], [Made(gone, 1), Made(unpushed, 1)])
+        Entry(NOW, {c.event_key: c for c in (old, waits, young)}, [answer(old)], [Made(gone, 1), Made(unpushed, 1)])
     )
     journal.save(replace(entry(), truths=[truth(old)]), [mark(gone)])
     assert journal.prune(NOW + timedelta(hours=1), limit=1) == 4
     assert journal.prune(NOW + timedelta(hours=1)) == 0
-    assert (journal.owner("old"), journal.owner("waits"), journal.owner("young")) == (None, "u1", "u1")
+    assert [len(each.cases) for each in journal.load([old.key, waits.key, young.key])] == [0, 1, 1]
     assert [each.decision for each in journal.undelivered([1])] == [unpushed]
 
 
@@ -244,6 +262,14 @@ def test_several_processes_may_create_it_at_once(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'store.db'}"
     with ProcessPoolExecutor(4, mp_context=get_context("fork")) as pool:
         assert all(pool.map(_open, [url] * 8))
+
+
+def test_a_database_of_another_version_is_an_error_at_start(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    with create_engine(url).begin() as connection:
+        connection.execute(text("CREATE TABLE cases (event_id VARCHAR(64) PRIMARY KEY, user_id VARCHAR(64))"))
+    with pytest.raises(ConfigurationError, match="another version"):
+        Store.open(url)
 
 
 @pytest.mark.parametrize("url", ["nonsense", "oracle+wrong://x", "sqlite+nothing:///x"])

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from app.errors import ServiceUnavailable
 from app.journal import Journal
-from app.ledger import Position
+from app.ledger import Position, SubjectKey
 from app.live import LiveUpdate
 from app.modes.lifecycle import together
 from app.predictions import Prediction
@@ -92,13 +92,31 @@ def answers(event: object, without: str | None = None) -> list[Prediction]:
     ]
 
 
+async def test_two_users_who_choose_the_same_ids_each_get_their_decision(tmp_path: Path) -> None:
+    world = World(tmp_path, deadline_s=30)
+    mine = Events().ride(user_id="u1")
+    theirs = Events().ride(user_id="u2")
+    assert (mine.event_id, mine.ride_id) == (theirs.event_id, theirs.ride_id)
+    async with world.running():
+        await world.desk.open([0])
+        await world.desk.take(0, sourced(mine, *answers(mine)))
+        await world.desk.take(0, sourced(theirs, *answers(theirs)))
+        await world.decided(2)
+        await world.push.drained()
+    assert {update.message.user_id for update in world.live.updates} == {"u1", "u2"}
+    for ride in (mine, theirs):
+        decision = world.journal.decision(SubjectKey(ride.user_id, ride.ride_id))
+        assert decision is not None
+        assert (decision.user_id, decision.missing) == (ride.user_id, ())
+
+
 async def test_a_deadline_needs_no_further_message(tmp_path: Path) -> None:
     world, ride = World(tmp_path), Events().ride()
     async with world.running():
         await world.desk.open([0])
         await world.desk.take(0, sourced(ride))
         await world.decided(1)
-    decision = world.journal.decision(ride.ride_id)
+    decision = world.journal.decision(SubjectKey(ride.user_id, ride.ride_id))
     assert decision is not None
     assert decision.missing == EXPECTED["ride"]
 
@@ -110,7 +128,9 @@ async def test_what_was_pushed_is_marked_soon(tmp_path: Path) -> None:
         await world.desk.take(0, sourced(ride, *answers(ride)))
         await until(lambda: not world.journal.undelivered([0]))
         assert await world.desk.unpublished(10) == []
-    assert [update.message for update in world.live.updates][-1] == world.journal.decision(ride.ride_id)
+    assert [update.message for update in world.live.updates][-1] == world.journal.decision(
+        SubjectKey(ride.user_id, ride.ride_id)
+    )
 
 
 async def test_a_successor_finds_what_was_decided_and_not_pushed(tmp_path: Path) -> None:
@@ -125,7 +145,7 @@ async def test_a_successor_finds_what_was_decided_and_not_pushed(tmp_path: Path)
         await second.desk.take(0, sourced(ride, *answers(ride)))
         await second.desk.take(0, sourced(*answers(waiting)[2:3]))
         await second.decided(1)
-    assert second.journal.decision(waiting.ride_id) is not None
+    assert second.journal.decision(SubjectKey(waiting.user_id, waiting.ride_id)) is not None
 
 
 async def test_a_batch_of_a_partition_given_up_changes_nothing(tmp_path: Path) -> None:
@@ -134,7 +154,7 @@ async def test_a_batch_of_a_partition_given_up_changes_nothing(tmp_path: Path) -
         await world.desk.open([0])
         await world.desk.close([0])
         await world.desk.take(0, sourced(ride, *answers(ride)))
-    assert world.journal.owner(ride.ride_id) is None
+    assert world.journal.receipt(SubjectKey(ride.user_id, ride.ride_id)) is None
 
 
 async def test_a_database_that_stays_away_ends_the_desk_and_whoever_waits(tmp_path: Path) -> None:

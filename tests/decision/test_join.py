@@ -208,7 +208,7 @@ def test_memory_is_bounded_and_never_gives_up_a_waiting_subject() -> None:
 
 def test_a_restored_subject_waits_its_full_time_again() -> None:
     it = join()
-    case = apply(join(), requested("r")).entry.cases["e-r"]
+    case = apply(join(), requested("r")).entry.cases["u1", "e-r"]
     later = NOW + timedelta(minutes=5)
     it.restore([Subject(case.key, [case], [Answer(answer, 0, 0) for answer in every("r")[:-1]])], later)
     assert decided(it.expire(later)) == []

@@ -12,7 +12,7 @@ from app.bus import Delivered, Outgoing
 from app.decisions import Decision
 from app.errors import DeliveryFailed, ServiceUnavailable
 from app.journal import Unpushed
-from app.ledger import Made, Mark
+from app.ledger import DecisionKey, Made, Mark
 from app.live import LiveUpdate
 from app.modes.lifecycle import together
 from app.telemetry import new_traceparent
@@ -60,13 +60,13 @@ class Outbox:
     async def unpublished(self, limit: int) -> Sequence[Unpushed]:
         await asyncio.sleep(0)
         waiting = [mark for mark in self.marks.values() if not mark.published]
-        return [Unpushed(self.made[m.decision_id], None, m.partition, m.offset) for m in waiting[:limit]]
+        return [Unpushed(self.made[m.decision.decision_id], None, m.partition, m.offset) for m in waiting[:limit]]
 
     async def mark(self, marks: Sequence[Mark]) -> None:
         self.note(marks)
 
     def note(self, marks: Sequence[Mark]) -> None:
-        self.marks.update({mark.decision_id: mark for mark in marks})
+        self.marks.update({mark.decision.decision_id: mark for mark in marks})
 
 
 class World:
@@ -112,7 +112,7 @@ async def test_a_decision_is_on_the_topic_told_and_marked() -> None:
         await world.put("a", "b")
         await world.push.drained()
         assert world.on_topic() == world.told() == ["a.0", "b.0"]
-        assert world.outbox.marks["b.0"] == Mark("b.0", *_where(world, "b.0"), published=True)
+        assert world.outbox.marks["b.0"] == Mark(DecisionKey("u", "b.0"), *_where(world, "b.0"), published=True)
         (record, _) = world.bus.records(DECISIONS.name)
         assert (record.key, codec.header(record.headers, "traceparent")) == (b"u", TRACE)
 
@@ -147,7 +147,7 @@ async def test_what_a_predecessor_left_untold_is_told() -> None:
     async with running(World()) as world:
         left = decision("left")
         world.outbox.made["left.0"] = left
-        world.outbox.note([Mark("left.0", 0, 3, published=False)])
+        world.outbox.note([Mark(DecisionKey.of(left), 0, 3, published=False)])
         world.announcer.catch_up()
         await until(lambda: world.told() == ["left.0"])
         assert world.on_topic() == []

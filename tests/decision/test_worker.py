@@ -22,6 +22,7 @@ from app import codec, topic_admin
 from app.bus import KafkaProducer, Outgoing
 from app.decisions import Decision
 from app.events import ContentUploaded, Event, Place, RideCompleted, RideRequested
+from app.ledger import SubjectKey
 from app.live_log import connect
 from app.predictions import Prediction
 from app.settings import Settings
@@ -198,8 +199,8 @@ async def test_a_ride_an_upload_and_a_deadline(settings: Settings, producer: Kaf
     )
     store = Store.open(settings.database_url)
     for subject, last in ((whole, f"e-{whole}.0"), (partial, f"e-{partial}.1"), (post, f"e-{post}.0")):
-        assert store.decision(subject) == decided.decision(last)
-    receipt = store.receipt(whole)
+        assert store.decision(SubjectKey(user, subject)) == decided.decision(last)
+    receipt = store.receipt(SubjectKey(user, whole))
     assert receipt is not None
     (pushed,) = receipt["decisions"]  # type: ignore[misc]  # a list of dictionaries
     assert pushed["published"]
@@ -276,7 +277,7 @@ async def test_kill_9_loses_nothing_and_decides_nothing_twice(
     for each in rides:
         decision = decided.decision(f"e-{each.ride_id}.0")
         assert decision.missing == (("eta",) if each.ride_id in silent else ())
-        assert store.decision(each.ride_id) == decision
+        assert store.decision(SubjectKey(each.user_id, each.ride_id)) == decision
     store.close()
 
 

@@ -145,7 +145,7 @@ def decide(settings: Settings) -> Callable[[str, str], Decision]:
             seen_at=made.at,
         )
         journal = Journal.open(settings.database_url)
-        journal.save(Entry(made.at, cases={name: case}, decisions=[Made(made, 0)]))
+        journal.save(Entry(made.at, cases={case.event_key: case}, decisions=[Made(made, 0)]))
         journal.close()
         return made
 

@@ -256,6 +256,17 @@ async def test_a_decision_is_its_owners_alone(served, decide, client, namespace)
         assert theirs.json() == unknown.json()
 
 
+async def test_two_users_of_one_ride_id_each_see_their_own(served, decide, client, namespace) -> None:
+    somebody = f"{namespace}-somebody"
+    made = [decide(user, f"{namespace}-same") for user in (somebody, namespace)]
+    assert made[0].subject_id == made[1].subject_id
+    for user in (somebody, namespace):
+        headers = {"Authorization": f"Bearer {served.token(user)}"}
+        found = await client.get(f"/v1/decisions/{made[0].subject_id}", headers=headers)
+        receipt = await client.get(f"/v1/decisions/{made[0].subject_id}/receipt", headers=headers)
+        assert found.json()["decision"]["user_id"] == receipt.json()["user_id"] == user
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
