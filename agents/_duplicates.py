@@ -73,7 +73,7 @@ class Version:
     """One upload as one event left it.
 
     Attributes:
-        id: 63 bits of the event id's hash, so that any worker gives it the same.
+        id: 63 bits of the hash of user and event id, so that any worker gives it the same and no other user can take it.
         at_us: event time, microseconds since 1970.
     """
 
@@ -98,7 +98,7 @@ class Match:
 
 
 def version_of(event: UploadEvent, text: Fingerprint) -> Version:
-    digest = hashlib.blake2b(event.event_id.encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{event.user_id}\0{event.event_id}".encode(), digest_size=8).digest()
     at_us = (event.at - _EPOCH) // timedelta(microseconds=1)
     return Version(int.from_bytes(digest) >> 1, event.user_id, event.upload_id, at_us, text)
 

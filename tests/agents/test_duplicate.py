@@ -53,6 +53,12 @@ def originals(scores: Scores) -> list[object]:
     return [detail and detail["of"] for detail in scores.details]
 
 
+def test_somebody_who_takes_anothers_ids_hides_nothing(index: DuplicateIndex) -> None:
+    scores = score(index, uploaded("a", "eve", ENGINE), uploaded("a", "ann", RIVER, 1), uploaded("b", "bob", RIVER, 2))
+    assert originals(scores) == [None, None, "a"]
+    assert scores.values[2] > 0.9
+
+
 def test_a_copy_by_somebody_else_names_its_original(index: DuplicateIndex) -> None:
     copy = RIVER.replace("quiet", "sleepy").replace("best ", "")
     scores = score(index, uploaded("a", "ann", RIVER), uploaded("b", "bob", copy, 1), uploaded("c", "cyd", ENGINE, 2))
