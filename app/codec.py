@@ -22,6 +22,9 @@ SOURCE = "/millrace"
 _AT = re.compile(r"^(?P<problem>.*?)(?: - at `\$\.?(?P<field>[^`]*)`)?$", re.DOTALL)
 _encoder = msgspec.json.Encoder()
 
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are no message; the last for brackets within brackets, thousands deep."""
+
 
 class Record(NamedTuple):
     """A record as Kafka holds it."""
@@ -77,8 +80,10 @@ def header(headers: Iterable[tuple[str, bytes]], name: str) -> str | None:
     return None
 
 
-def explain(error: msgspec.MsgspecError | UnicodeDecodeError) -> InvalidMessage:
+def explain(error: Exception) -> InvalidMessage:
     """Msgspec's word on a bad message as our error, with the path of the field set apart."""
+    if isinstance(error, RecursionError):
+        return InvalidMessage("nested too deeply")
     if isinstance(error, UnicodeDecodeError):
         return InvalidMessage("not UTF-8")
     match = _AT.match(str(error))
@@ -113,14 +118,14 @@ class Decoder(Generic[M]):
             raise InvalidMessage("the record has no value")
         try:
             return self._decoder.decode(value)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             completed = _complete(value, headers)
             if completed is None:
                 raise explain(error) from error
         try:
             message: M = msgspec.convert(completed, self._messages)
             return message
-        except msgspec.MsgspecError as error:
+        except _UNREADABLE as error:
             raise explain(error) from error
 
     def decode_batch(self, records: Sequence[Record]) -> tuple[list[M | None], list[Failure]]:
@@ -135,7 +140,7 @@ class Decoder(Generic[M]):
             if document.count(b"\n") == len(values) - 1:
                 try:
                     messages = self._decoder.decode_lines(document)
-                except (msgspec.MsgspecError, UnicodeDecodeError):
+                except _UNREADABLE:
                     messages = []
                 if len(messages) == len(records):
                     return list(messages), []
@@ -158,7 +163,7 @@ def _complete(value: bytes, headers: Headers) -> dict[str, object] | None:
     named = {"type": header(headers, "ce_type"), "event_id": header(headers, "ce_id"), "at": header(headers, "ce_time")}
     try:
         body = msgspec.json.decode(value)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _UNREADABLE:
         return None
     if not isinstance(body, dict):
         return None

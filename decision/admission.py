@@ -27,6 +27,12 @@ AGENT = "decision"
 MAX_PREDICTION_BYTES = 128 << 10
 """A decision carries the figures of five models and has to fit into a record of 1 MB."""
 
+MAX_NESTING = 32
+"""Levels of brackets. What is deeper can be read here and yet not be written where the stack is fuller."""
+
+_SURELY_SMALL = MAX_PREDICTION_BYTES // 4
+"""Written out anew, numbers grow up to fourfold: 1e15 becomes 1000000000000000.0."""
+
 TOPICS = (RIDES, UPLOADS, PREDICTIONS)
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}\Z")  # as `app.events.Id`
@@ -74,8 +80,7 @@ def _sourced(record: Record, message: Event | Prediction) -> Sourced:
 
 def _check(prediction: Prediction, record: Record) -> None:
     """Raises `InvalidMessage` naming the field that is wrong."""
-    if len(record.value or b"") > MAX_PREDICTION_BYTES:
-        raise InvalidMessage(f"larger than {MAX_PREDICTION_BYTES} bytes")
+    _check_size(prediction, record.value or b"")
     for field in ("event_id", "subject_id", "user_id"):
         if not _ID.match(getattr(prediction, field)):
             raise InvalidMessage("not an id", field)
@@ -86,3 +91,28 @@ def _check(prediction: Prediction, record: Record) -> None:
         raise InvalidMessage("not a finite number", "value")
     if prediction.event_at.tzinfo is None or prediction.at.tzinfo is None:
         raise InvalidMessage("a time without its offset", "event_at" if prediction.event_at.tzinfo is None else "at")
+
+
+def _check_size(prediction: Prediction, value: bytes) -> None:
+    """Cheap for what is small and flat, as good as all are."""
+    if value.count(b"[") + value.count(b"{") > MAX_NESTING and _is_deep(prediction.detail):
+        raise InvalidMessage(f"nested deeper than {MAX_NESTING} levels", "detail")
+    size = len(value)
+    if _SURELY_SMALL < size <= MAX_PREDICTION_BYTES:
+        size = len(codec.encode(prediction))
+    if size > MAX_PREDICTION_BYTES:
+        raise InvalidMessage(f"larger than {MAX_PREDICTION_BYTES} bytes")
+
+
+def _is_deep(detail: object) -> bool:
+    """Whether it goes deeper than `MAX_NESTING`; level by level, for it may be far deeper."""
+    level = [detail]
+    for _ in range(MAX_NESTING + 1):
+        inner: list[object] = []
+        for value in level:
+            if isinstance(value, dict):
+                inner += value.values()
+            elif isinstance(value, list):
+                inner += value
+        level = inner
+    return bool(level)

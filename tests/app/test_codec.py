@@ -18,6 +18,7 @@ from app.testing import Events, record
 decoder: Decoder[AnyEvent] = Decoder(AnyEvent)
 
 VALID = encode(EXAMPLES[0])
+DEEP = VALID[:-1] + b',"x":' + b"[" * 5000 + b"]" * 5000 + b"}"
 
 
 @pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: type(event).__name__)
@@ -44,6 +45,7 @@ def test_any_text_survives_the_round_trip(title: str, tags: list[str], text: str
         (b"{", ""),
         (b"\xff", ""),
         (b"[]", ""),
+        (DEEP, ""),
         (VALID.replace(b'"zone":236', b'"zone":900'), "pickup.zone"),
         (VALID.replace(b'"zone":236', b'"zone":"x"'), "pickup.zone"),
         (VALID.replace(b'"u-1"', b'"no spaces"'), "user_id"),
@@ -64,7 +66,9 @@ def test_an_unknown_version_is_told_apart(tag: bytes) -> None:
         decoder.decode(VALID.replace(b"millrace.ride.requested.v1", tag))
 
 
-_values = st.sampled_from([VALID, encode(EXAMPLES[5]), b"", None, b"{", b"null", b"1\n2", VALID + b"\n", b"\xff", b" "])
+_values = st.sampled_from(
+    [VALID, DEEP, encode(EXAMPLES[5]), b"", None, b"{", b"null", b"1\n2", VALID + b"\n", b"\xff", b" "]
+)
 
 
 @given(values=st.lists(_values, max_size=12))

@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 import msgspec
 import pytest
 
@@ -7,7 +9,9 @@ from app.predictions import Prediction
 from app.telemetry import new_traceparent
 from app.testing import START, Events
 from app.topics import PREDICTIONS, RIDES
-from decision.admission import MAX_PREDICTION_BYTES, Admission
+from decision.admission import MAX_NESTING, MAX_PREDICTION_BYTES, Admission
+from decision.join import Join
+from decision.policy import EXPECTED, judge
 
 GOOD = Prediction(
     event_id="e",
@@ -48,6 +52,13 @@ def test_an_events_trace_is_kept_as_a_child_and_a_malformed_one_is_not() -> None
     assert second.traceparent is None
 
 
+def nested(levels: int) -> object:
+    value: object = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -59,6 +70,7 @@ def test_an_events_trace_is_kept_as_a_child_and_a_malformed_one_is_not() -> None
         {"unit": "a unit of many words"},
         {"event_at": START.replace(tzinfo=None)},
         {"detail": {"track": "x" * MAX_PREDICTION_BYTES}},
+        {"detail": {"track": nested(MAX_NESTING + 1)}},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -70,6 +82,36 @@ def test_what_the_store_could_not_keep_is_a_dead_letter_and_its_neighbour_is_not
     assert dead.value == bad
     assert codec.header(dead.headers, "dlq.cause") == "invalid_message"
     assert codec.header(dead.headers, "dlq.agent") == "decision"
+
+
+def test_a_decision_on_the_largest_figures_fits_into_a_record() -> None:
+    """Numbers are written out anew, and not all as short as they came: 1e15 becomes 1000000000000000.0."""
+    ride, admission = Events().ride(), Admission()
+    answers = []
+    for model in EXPECTED["ride"]:
+        about = {"event_id": ride.event_id, "subject_id": ride.subject_id, "user_id": ride.user_id, "model": model}
+        plain = codec.encode(msgspec.structs.replace(GOOD, **about))[:-1]
+        largest = next(
+            messages
+            for numbers in range(MAX_PREDICTION_BYTES // 5, 0, -100)
+            if (messages := admission.admit(PREDICTIONS.name, [record(_with(plain, numbers))], START).messages)
+        )
+        answers += largest
+    opening = admission.admit(RIDES.name, [record(codec.encode(ride), RIDES.name)], START).messages
+    join = Join(judge, {"ride": timedelta(seconds=1)})
+    (made,) = join.apply([*opening, *answers], START).entry.decisions
+    assert made.decision.missing == ()
+    assert MAX_PREDICTION_BYTES < len(codec.encode(made.decision)) < 1_000_000
+
+
+def _with(prediction: bytes, numbers: int) -> bytes:
+    return prediction + b',"detail":{"x":[' + b",".join([b"1e15"] * numbers) + b"]}}"
+
+
+def test_detail_may_be_nested_a_little_and_flat_at_length() -> None:
+    detail = {"track": nested(MAX_NESTING - 1), "points": [[1.5, 2.5]] * 500}
+    good = codec.encode(msgspec.structs.replace(GOOD, detail=detail))
+    assert len(Admission().admit(PREDICTIONS.name, [record(good)], START).messages) == 1
 
 
 def test_a_number_without_bounds_is_a_dead_letter() -> None:

@@ -222,6 +222,8 @@ async def test_poison_is_dead_lettered_and_the_rest_goes_on(
         b'{"type": "millrace.prediction.v9"}',
         codec.encode(strange),
         codec.encode(answers(good)[0]).replace(b'"value":0.1', b'"value":1e999'),
+        codec.encode(answers(good)[0])[:-1] + b',"x":' + b"[" * 5000 + b"]" * 5000 + b"}",
+        b"x" * 1_048_000,  # as large as a topic takes by default
     ]
     async with reading(settings, DECISIONS.name) as consumer, reading(settings, DEAD_LETTERS.name) as letters:
         with worker(settings):
