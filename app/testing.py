@@ -16,9 +16,11 @@ from app.codec import Record, context, encode
 from app.errors import DeliveryFailed, InvalidMessage
 from app.events import ContentUploaded, Event, Place, RideRequested
 from app.registry import Artifact
+from app.topics import TOPICS
 
 START = datetime(2023, 2, 14, 8, 30, tzinfo=UTC)
-_MAX_BYTES = 1 << 20
+_ORDINARY_BYTES = 1 << 20
+_MAX_BYTES = {topic.name: int(topic.config.get("max.message.bytes", _ORDINARY_BYTES)) for topic in TOPICS}
 
 
 class Clock:
@@ -58,7 +60,7 @@ class MemoryBus:
         if self.down:
             raise DeliveryFailed("the memory bus is down")
         for record in records:
-            if len(record.value or b"") > _MAX_BYTES:
+            if len(record.value or b"") > _MAX_BYTES.get(record.topic, _ORDINARY_BYTES):
                 raise InvalidMessage("larger than its topic takes")
         return [self._append(record) for record in records]
 

@@ -78,6 +78,8 @@ def _say(box: "Box", limit: int) -> None:
 
 
 def _excerpt(origin: "Origin") -> str:
+    if origin.omitted_bytes:
+        return f"(not here: {origin.omitted_bytes} bytes)"
     if origin.value is None:
         return "(no value)"
     text = ascii(origin.value[:_SHOWN_BYTES])[2:-1]

@@ -6,11 +6,16 @@ Written by the loop, read by `millrace dlq`.
 from datetime import datetime
 
 from app.bus import Outgoing
-from app.codec import Record
+from app.codec import Headers, Record
 from app.errors import InvalidMessage, UnknownMessage
 from app.topics import DEAD_LETTERS
 
 SCORING_FAILED = "scoring_failed"
+
+MOST_BYTES = 19 << 20
+"""Of a record as it came; the topic takes 20 MB. Larger ones exist: topics limit what is sent, which may be compressed."""
+
+_KEY_BYTES = 1024  # a user id has 64 at most
 
 
 def cause_of(error: InvalidMessage) -> str:
@@ -19,7 +24,10 @@ def cause_of(error: InvalidMessage) -> str:
 
 
 def dead_letter(record: Record, agent: str, cause: str, error: str, at: datetime) -> Outgoing:
-    """The record as a dead letter: key, value and headers as they came, and `dlq.*` beside them."""
+    """The record as a dead letter: key, value and headers as they came, and `dlq.*` beside them.
+
+    Of a record that is too large for the topic the headers tell where it lies, and `dlq.omitted_bytes` that it is not here.
+    """
     added = {
         "dlq.agent": agent,
         "dlq.cause": cause,
@@ -30,5 +38,19 @@ def dead_letter(record: Record, agent: str, cause: str, error: str, at: datetime
         "dlq.timestamp_ms": str(record.timestamp_ms),
         "dlq.at": at.isoformat(),
     }
-    headers = (*record.headers, *((name, text.encode()) for name, text in added.items()))
-    return Outgoing(DEAD_LETTERS.name, record.key, record.value, headers)
+    size = _size(record)
+    if size > MOST_BYTES:
+        added["dlq.omitted_bytes"] = str(size)
+        key = record.key if len(record.key or b"") < _KEY_BYTES else None
+        return Outgoing(DEAD_LETTERS.name, key, None, _headers(added))
+    return Outgoing(DEAD_LETTERS.name, record.key, record.value, (*record.headers, *_headers(added)))
+
+
+def _size(record: Record) -> int:
+    return (
+        len(record.key or b"") + len(record.value or b"") + sum(len(name) + len(text) for name, text in record.headers)
+    )
+
+
+def _headers(added: dict[str, str]) -> Headers:
+    return tuple((name, text.encode()) for name, text in added.items())

@@ -26,6 +26,7 @@ class Origin:
     Attributes:
         said: agent -> (cause, error, when).
         headers: as the record came.
+        omitted_bytes: the size of a record too large for the dead-letter topic: it is not here, and cannot be sent back.
     """
 
     topic: str
@@ -34,6 +35,7 @@ class Origin:
     key: bytes | None
     value: bytes | None
     headers: Headers
+    omitted_bytes: int = 0
     said: dict[str, tuple[str, str, str]] = field(default_factory=dict)
 
 
@@ -61,11 +63,11 @@ async def look(brokers: str, partitions: int, *, everything: bool = False) -> Bo
 
 
 async def send_back(brokers: str, producer: Producer, box: Box) -> int:
-    """Deliver the origins to their topics and partitions, as they were; returns how many.
+    """Deliver the origins to their topics and partitions, as they were; returns how many. Omitted ones stay where they lie.
 
     Every agent of the topic reads them anew; those that had answered answer again, with the same ids.
     """
-    records = [Outgoing(o.topic, o.key, o.value, o.headers, o.partition) for o in box.origins]
+    records = [Outgoing(o.topic, o.key, o.value, o.headers, o.partition) for o in box.origins if not o.omitted_bytes]
     await deliver(producer, records)
     async with _bookkeeper(brokers, list(box.ends)) as consumer:
         await consumer.commit(box.ends)
@@ -79,7 +81,8 @@ def _enter(origins: dict[tuple[str, str, str], Origin], record: Record) -> None:
     place = (said["topic"], said["partition"], said["offset"])
     if place not in origins:
         headers = tuple(h for h in record.headers if not h[0].startswith("dlq."))
-        origins[place] = Origin(place[0], int(place[1]), int(place[2]), record.key, record.value, headers)
+        where, omitted = (place[0], int(place[1]), int(place[2])), int(said.get("omitted_bytes", "0"))
+        origins[place] = Origin(*where, record.key, record.value, headers, omitted)
     agent = header(record.headers, "dlq.agent") or "?"
     origins[place].said[agent] = (said.get("cause", ""), said.get("error", ""), said.get("at", ""))
 

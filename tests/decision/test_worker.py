@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
 from app import codec, topic_admin
@@ -243,6 +243,30 @@ async def test_poison_is_dead_lettered_and_the_rest_goes_on(
                     if r.key == user.encode() and codec.header(r.headers, "dlq.agent") == "decision"
                 ]
     assert sorted(found, key=repr) == sorted(((record.topic, record.value) for record in bad), key=repr)
+
+
+async def test_a_record_that_was_small_only_while_compressed_is_a_dead_letter_without_its_value(
+    settings: Settings, producer: KafkaProducer, namespace: str
+) -> None:
+    good, size = ride(f"{namespace}-r", f"{namespace}-u"), 24 << 20
+    async with reading(settings, DECISIONS.name) as consumer, reading(settings, DEAD_LETTERS.name) as letters:
+        with worker(settings):
+            foreign = AIOKafkaProducer(
+                bootstrap_servers=settings.kafka, compression_type="gzip", max_request_size=2 * size
+            )
+            async with foreign:
+                await foreign.send_and_wait(RIDES.name, b"x" * size, key=good.user_id.encode())
+            await producer.send([outgoing(message) for message in [good, *answers(good)]])
+            await Decided(consumer, namespace).wait(lambda d: len(d.values) == 1)
+        await letters.seek_to_beginning()
+        (letter,) = [
+            r
+            for batch in (await letters.getmany(timeout_ms=5000)).values()
+            for r in batch
+            if r.key == good.user_id.encode()
+        ]
+    assert letter.value is None
+    assert codec.header(letter.headers, "dlq.omitted_bytes") == str(size + len(good.user_id))
 
 
 async def test_kill_9_loses_nothing_and_decides_nothing_twice(

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from app.modes.dead_letters import dead_letter
+from app.codec import Record
+from app.modes.dead_letters import MOST_BYTES, dead_letter
 from app.modes.dlq import Box, look, send_back
 from app.testing import outgoing, record
 
@@ -29,3 +30,18 @@ async def test_a_record_two_agents_could_not_handle_is_sent_back_once_and_then_g
     everything = await look(kafka, stage.settings.partitions, everything=True)
     assert stage.topic.name in {found.topic for found in everything.origins}
     assert outgoing(ride, stage.topic.name).value == back.value
+
+
+async def test_a_record_too_large_for_a_dead_letter_is_named_and_not_sent_back(stage: Any) -> None:
+    now, topic = datetime(2026, 1, 1, tzinfo=UTC), stage.topic.name
+    whole, cut = (Record(topic, 1, size, 0, b"k", b"x" * size) for size in (MOST_BYTES - 1, MOST_BYTES))
+    await stage.put([dead_letter(each, "eta", "invalid_message", "no good", now) for each in (whole, cut)])
+    box = await look(str(stage.settings.kafka), stage.settings.partitions)
+    origins = {found.offset: found for found in box.origins if found.topic == topic}
+    assert {offset: found.omitted_bytes for offset, found in origins.items()} == {
+        whole.offset: 0,
+        cut.offset: MOST_BYTES + 1,
+    }
+    assert origins[whole.offset].value == whole.value
+    assert origins[cut.offset].value is None
+    assert await send_back(str(stage.settings.kafka), stage.producer, Box([origins[cut.offset]], box.ends)) == 0
