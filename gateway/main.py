@@ -35,11 +35,16 @@ from gateway.reads import Reads
 from gateway.routes import DecisionRoutes, EventRoutes
 from gateway.sockets import LiveDoor
 from gateway.status import Status
-from gateway.system import STATIC, DemoTokens, SystemRoutes
+from gateway.system import STATIC, SWAGGER, DemoTokens, SystemRoutes
 
 CONNECTIONS = 12_000  # above what the live channel takes, below the usual hard limit on open files
 WS_MESSAGE_BYTES = 4096  # clients have nothing to say
 GRACE_S = 10
+HEADERS = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),  # the live channel takes its token in the query
+]
+"""Of every response; uvicorn's own and the websocket's handshake are responses, too."""
 TOPICS_WITHIN = timedelta(seconds=10)  # then we serve without having seen them
 logger = logging.getLogger(__name__)
 
@@ -84,7 +89,7 @@ def create_app(settings: Settings, producer: Producer, store: Store, limits: Lim
             yield
         await redis.aclose()
 
-    app = FastAPI(title="Millrace", lifespan=lifespan, redoc_url=None, openapi_url="/openapi.json")
+    app = FastAPI(title="Millrace", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     app.state.gateway = gateway
     app.openapi = openapi.document  # type: ignore[method-assign]  # FastAPI's documented way to give it one
     app.add_exception_handler(Exception, problems.handle)
@@ -106,6 +111,7 @@ def _add_routes(app: FastAPI, gateway: Gateway) -> None:
         app.add_route("/v1/demo/token", DemoTokens(gateway.tokens).endpoint)
     app.add_route("/asyncapi.json", asyncapi.endpoint)
     app.add_route("/metrics", metrics.endpoint)
+    app.mount("/static/swagger", StaticFiles(directory=SWAGGER))
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_middleware(Measured, metrics=metrics)
 
@@ -169,6 +175,7 @@ def server(settings: Settings, producer: Producer, store: Store, limits: Limits 
         limit_concurrency=CONNECTIONS,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=GRACE_S,
+        headers=HEADERS,
         server_header=False,
         access_log=False,
         log_config=None,

@@ -112,6 +112,7 @@ def _system() -> Json:
     token = _call("A token, in the demo only", DemoToken, (404, 422), None, _query("user"))
     return {
         "/": {"get": page},
+        "/docs": {"get": {**page, "summary": "This document, to read and to try out"}},
         "/metrics": {"get": metrics},
         "/health/live": {"get": _call("Whether the process works", Health, (503,), None)},
         "/health/ready": {"get": _call("Whether Kafka, Redis and the database answer", Health, (503,), None)},

@@ -1,10 +1,11 @@
-"""The calls about the system itself: page, probes, status, tokens of the demo."""
+"""The calls about the system itself: pages, probes, status, tokens of the demo."""
 
 import asyncio
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
 
+import fastapi_offline
 from fastapi import APIRouter
 from msgspec import Struct
 from starlette.requests import Request
@@ -19,7 +20,14 @@ from gateway.routes import answer
 from gateway.status import Status
 
 STATIC = Path(__file__).parent / "static"
+SWAGGER = Path(fastapi_offline.__file__).parent / "static"
 DEMO_TTL = timedelta(hours=12)
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+"""Of our pages: what is ours, and nothing within the page. `ws:` is named, for not every browser counts it to 'self'."""
 
 
 class Health(Struct, frozen=True, kw_only=True):
@@ -46,14 +54,17 @@ class SystemRoutes:
     def router(self) -> APIRouter:
         router = APIRouter()
         router.add_route("/", self.page)
+        router.add_route("/docs", self.docs)
         router.add_route("/v1/status", self.status)
         router.add_route("/health/live", self.alive)
         router.add_route("/health/ready", self.ready)
         return router
 
     async def page(self, _: Request) -> Response:
-        # The live channel takes its token in the query: it must not travel on in a Referer.
-        return FileResponse(STATIC / "index.html", headers={"Referrer-Policy": "no-referrer"})
+        return _page("index.html")
+
+    async def docs(self, _: Request) -> Response:
+        return _page("docs.html")
 
     async def status(self, request: Request) -> Response:
         self._door.admit(request.headers, STATUS_READ)
@@ -73,6 +84,10 @@ class SystemRoutes:
             parts = ", ".join(sorted(down))
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, f"no answer from: {parts}", Retry_After="1")
         return answer(Health())
+
+
+def _page(name: str) -> Response:
+    return FileResponse(STATIC / name, headers={"Content-Security-Policy": _POLICY})
 
 
 class DemoTokens:
