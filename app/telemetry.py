@@ -4,8 +4,11 @@ The counters are Prometheus'; whoever serves HTTP exposes them, the others are r
 """
 
 import logging
+import math
 import random
 import re
+import time
+from collections.abc import Callable
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -30,12 +33,46 @@ DECISIONS = Counter("millrace_decisions", "Decisions on the topic, repeats inclu
 MISSING = Counter("millrace_missing_answers", "Expected models without an answer when a decision was made", ["model"])
 LAG = Gauge("millrace_lag_records", "Records of the assigned partitions not yet committed", ["group"])
 
+_MESSAGES = 1000
+"""Different ones remembered; aiokafka has some two hundred."""
+
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
 
+class Sparing(logging.Filter):
+    """Lets a message of aiokafka's through once in `every_s`: while a broker is away it says so every second.
+
+    The same message is the same format string of the same logger; the next one let through says how many were not.
+    """
+
+    def __init__(self, every_s: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__("aiokafka")
+        self._every_s, self._clock = every_s, clock
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not super().filter(record):
+            return True
+        message, now = (record.name, str(record.msg)), self._clock()
+        at, spared = self._said.get(message, (-math.inf, 0))
+        if now - at < self._every_s:
+            self._said[message] = at, spared + 1
+            return False
+        if len(self._said) >= _MESSAGES:  # made up as they go, not format strings
+            self._said.clear()
+        self._said[message] = now, 0
+        if spared:
+            record.msg, record.args = f"{record.getMessage()} (and {spared} times before)", None
+        return True
+
+
 def setup_logging(level: str) -> None:
-    """Log to standard error, one line per record; what Faust says of its inner life is kept to warnings."""
+    """Log to standard error, one line per record; what Faust and aiokafka say is kept to warnings, and to one of a kind."""
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    sparing = Sparing()
+    for handler in logging.getLogger().handlers:
+        if not any(isinstance(each, Sparing) for each in handler.filters):
+            handler.addFilter(sparing)
     for chatty in ("faust", "mode", "aiokafka", "app.modes.transport"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 

@@ -22,6 +22,7 @@ from app.errors import ConfigurationError, MillraceError, ServiceUnavailable
 from app.live_log import LiveLog, connect
 from app.settings import Settings
 from app.store import Store
+from app.telemetry import setup_logging
 from app.tokens import Tokens, read_secret
 from gateway import asyncapi, openapi, problems
 from gateway.auth import Door
@@ -188,6 +189,7 @@ async def serve(settings: Settings) -> None:
     """Serve until cancelled or told to end (SIGTERM, SIGINT). Raises `MillraceError` when a part cannot be had."""
     if settings.kafka is None:
         raise ConfigurationError("MILLRACE_KAFKA is not set; `millrace up` starts a broker of its own")
+    setup_logging(settings.log_level)
     read_secret(settings)  # first, for it may be why we must not start
     try:
         await topic_admin.ensure(settings, within=TOPICS_WITHIN)
