@@ -3,6 +3,7 @@
 A worker that is killed has either written a micro-batch down whole or not at all; `app.ledger` holds the values.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -46,7 +47,7 @@ from app.ledger import (
     Truth,
 )
 from app.predictions import Prediction
-from app.schema import cases, decisions, live_errors, outcomes, predictions
+from app.schema import actions, cases, decisions, live_errors, outcomes, predictions
 from app.store import Store
 
 T = TypeVar("T")
@@ -83,6 +84,7 @@ class Journal(Store):
         self._put_prediction = insert(predictions).on_conflict_do_nothing()
         self._put_decision = insert(decisions).on_conflict_do_nothing()
         self._put_truth = insert(outcomes).on_conflict_do_nothing()
+        self._add_actions = _added(insert, actions, "n")
         self._add_errors = _added(insert, live_errors, "n", "signed", "absolute", "squared")
 
     def load(self, keys: Collection[SubjectKey]) -> list[Subject]:
@@ -143,11 +145,19 @@ class Journal(Store):
         with self.transaction() as connection:
             _execute(connection, self._put_case, map(_case_row, entry.cases.values()))
             _execute(connection, self._put_prediction, map(_answer_row, entry.answers))
-            fresh = _execute(connection, self._put_decision, map(_decision_row, entry.decisions))
+            fresh = self._decide(connection, entry.decisions)
             _execute(connection, self._put_truth, (_truth_row(truth, entry.at) for truth in entry.truths))
             _execute(connection, self._add_errors, _error_rows(entry.errors))
+            _execute(connection, self._add_actions, _action_rows(fresh))
             _execute(connection, _MARK, map(_mark_row, marks))
-            return {} if fresh == len(entry.decisions) else _standing(connection, entry.decisions)
+            return {} if sum(fresh.values()) == len(entry.decisions) else _standing(connection, entry.decisions)
+
+    def _decide(self, connection: Connection, made: Sequence[Made]) -> dict[str, int]:
+        """Write decisions down; how many of each action did not stand there already."""
+        rows: dict[str, list[Values]] = defaultdict(list)
+        for each in made:
+            rows[each.decision.action].append(_decision_row(each))
+        return {action: _execute(connection, self._put_decision, of) for action, of in rows.items()}
 
     def prune(self, before: datetime, limit: int = 5000) -> int:
         """Delete at most `limit` rows per table that are older than `before`; how many went.
@@ -295,6 +305,11 @@ def _error_rows(errors: Mapping[ErrorKey, ErrorSum]) -> Iterator[Values]:
     """In one order everywhere, so that two workers cannot lock each other's rows crosswise."""
     for key, total in sorted(errors.items()):
         yield {**key._asdict(), **asdict(total)}
+
+
+def _action_rows(fresh: Mapping[str, int]) -> Iterator[Values]:
+    """In one order everywhere, as the errors."""
+    return ({"action": action, "n": n} for action, n in sorted(fresh.items()) if n)
 
 
 def _mark_row(mark: Mark) -> Values:

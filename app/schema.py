@@ -116,6 +116,13 @@ outcomes = Table(
 )
 Index("ix_outcomes_subject", outcomes.c.subject_id)
 
+actions = Table(
+    "actions",
+    metadata,
+    Column("action", String(16), primary_key=True),
+    Column("n", BigInteger, nullable=False),
+)
+
 live_errors = Table(
     "live_errors",
     metadata,

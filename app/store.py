@@ -19,7 +19,7 @@ from app.decisions import Decision
 from app.errors import ConfigurationError, ServiceUnavailable
 from app.ledger import LiveError, SubjectKey
 from app.predictions import Prediction
-from app.schema import cases, decisions, live_errors, metadata, predictions
+from app.schema import actions, cases, decisions, live_errors, metadata, predictions
 from app.topics import DECISIONS, PREDICTIONS
 
 _BUSY_S = 10.0  # SQLite: how long a writer waits for another; transactions here take milliseconds
@@ -82,6 +82,11 @@ class Store:
         with self.connected() as connection:
             rows = connection.execute(query.order_by(live_errors.c.model, live_errors.c.version, live_errors.c.stage))
             return [_live_error(row) for row in rows]
+
+    def actions(self) -> dict[str, int]:
+        """How often each action was decided, revisions included, those pruned since too: counted as they are made."""
+        with self.connected() as connection:
+            return {row.action: row.n for row in connection.execute(select(actions).order_by(actions.c.action))}
 
     def receipt(self, subject: SubjectKey) -> dict[str, object] | None:
         """Where everything about the subject lies in the log, and when each hop happened.

@@ -6,13 +6,11 @@ from datetime import timedelta
 from typing import TypeVar
 
 from msgspec import Struct
-from sqlalchemy import func, select
 
 from app.decisions import Decision
 from app.errors import ServiceUnavailable
 from app.ledger import LiveError, SubjectKey
 from app.predictions import Prediction
-from app.schema import decisions
 from app.store import Store
 
 T = TypeVar("T")
@@ -50,7 +48,7 @@ class Reads:
 
     async def actions(self) -> dict[str, int]:
         """How often each action was decided, revisions included."""
-        return await self._read(lambda: _actions(self._store))
+        return await self._read(self._store.actions)
 
     async def check(self) -> None:
         """Whether the store answers."""
@@ -69,9 +67,3 @@ def _decided(store: Store, subject: SubjectKey) -> Decided | None:
     if decision is None:
         return None
     return Decided(subject_id=subject.subject_id, decision=decision, predictions=tuple(store.predictions(subject)))
-
-
-def _actions(store: Store) -> dict[str, int]:
-    with store.connected() as connection:
-        rows = connection.execute(select(decisions.c.action, func.count()).group_by(decisions.c.action))
-        return {row[0]: row[1] for row in rows}

@@ -220,6 +220,18 @@ def test_live_errors_taken_back_leave_nothing(journal: Journal) -> None:
     assert journal.live_errors() == []
 
 
+def test_decisions_are_counted_once_each_by_action_and_stay_counted(journal: Journal) -> None:
+    asked = case("r")
+    first, second = decision(asked), msgspec.structs.replace(decision(asked, 1), action="confirm")
+    journal.save(entry(first, decision(case("r2")), cases=(asked,)))
+    journal.save(entry(first, second))
+    journal.save(entry(first, second))
+    assert journal.actions() == {"quote": 2, "confirm": 1}
+    journal.save(Entry(NOW), [mark(first), mark(second)])
+    assert journal.prune(NOW + timedelta(hours=1)) == 3
+    assert journal.actions() == {"quote": 2, "confirm": 1}
+
+
 def test_a_receipt_says_where_everything_lies(journal: Journal) -> None:
     ride = case("r")
     made = decision(ride)
