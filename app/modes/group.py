@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from aiokafka.structs import TopicPartition
+from faust.types import TP
 from mode import CrashingSupervisor
 
 from app.modes.progress import RecordBatch
@@ -110,15 +111,21 @@ class Group:
 
     def assigned(self) -> frozenset[TopicPartition]:
         """The partitions this member owns now."""
-        return frozenset(TopicPartition(*where) for where in self.app.consumer.assignment())
+        owned = self.app.consumer.assignment() if self.app.started else set()
+        return frozenset(TopicPartition(*where) for where in owned)
 
-    def committed(self) -> dict[TopicPartition, int]:
-        """The offset each partition is committed up to, as far as it is known."""
-        return self.app.progress.known()
+    async def committed(self) -> dict[TopicPartition, int]:
+        """The offset each assigned partition is committed up to; its beginning, where nothing ever was."""
+        consumer = self.app.consumer
+        offsets = {where: offset for where, offset in self.app.found.items() if where in self.assigned()}
+        offsets |= self.app.progress.known()
+        never = [TP(*where) for where in self.assigned() - offsets.keys()]
+        beginnings = await consumer.earliest_offsets(*never) if never else {}
+        return offsets | {TopicPartition(*where): offset for where, offset in beginnings.items()}
 
     async def ends(self) -> dict[TopicPartition, int]:
         """The offset after the last record of each assigned partition, as the broker has it."""
-        assigned = self.app.consumer.assignment() if self.app.started else set()
+        assigned = [TP(*where) for where in self.assigned()]
         ends = await self.app.consumer.highwaters(*assigned) if assigned else {}
         return {TopicPartition(*where): end for where, end in ends.items()}
 
@@ -137,7 +144,7 @@ class Group:
         await asyncio.gather(leaving, *self._tasks, return_exceptions=True)
 
     async def _leave(self) -> None:
-        assigned = self.assigned() if self.app.started else frozenset()
+        assigned = self.assigned()
         await self.app.stop()
         await self._on_revoked(assigned)
 

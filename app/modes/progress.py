@@ -78,7 +78,7 @@ class Progress:
             self._on_room()
 
     def has_room(self, where: TopicPartition) -> bool:
-        """Whether this partition may be fetched; asked from the consumer's thread."""
+        """Whether this partition may be fetched."""
         partition = self._partitions.get(where)
         return partition is None or partition.size < self._limit
 

@@ -18,6 +18,11 @@ from app.telemetry import LAG
 
 log = logging.getLogger(__name__)
 
+_ANSWER_S = 5.0
+"""A question to the broker waits for the fetch that is under way on the same connection, so milliseconds will not do."""
+
+Offsets = dict[TopicPartition, int]
+
 _LOOKS = 12
 """How often one looks within `stuck_after`."""
 
@@ -33,20 +38,23 @@ class Watch:
         [TopicPartition(topic='rides', partition=0)]
         >>> watch.stuck({where: 15}, {where: 15}, now=200)
         []
+
+        A topic nobody has written to yet has nothing to commit:
+
+        >>> [watch.stuck({}, {where: 0}, now=now) for now in (300, 400)]
+        [[], []]
     """
 
     def __init__(self, stuck_after: timedelta) -> None:
         self._limit_s = stuck_after.total_seconds()
         self._since: dict[TopicPartition, tuple[int, float]] = {}
 
-    def stuck(
-        self, committed: dict[TopicPartition, int], ends: dict[TopicPartition, int], now: float
-    ) -> list[TopicPartition]:
+    def stuck(self, committed: Offsets, ends: Offsets, now: float) -> list[TopicPartition]:
         """`committed` and `ends` are next offsets; `now` is any clock that only moves forward, seconds."""
         self._since = {where: since for where, since in self._since.items() if where in ends}
         found = []
         for where, end in ends.items():
-            offset = committed.get(where, -1)
+            offset = committed.get(where, 0)
             before, since = self._since.get(where, (offset, now))
             if offset != before or offset >= end:
                 since = now
@@ -65,8 +73,7 @@ async def watch(group: Group, stuck_after: timedelta) -> None:
             # From a thread of C that needs no interpreter lock: a regular expression that runs away holds it.
             faulthandler.dump_traceback_later(2 * stuck_after.total_seconds(), exit=True)
             await asyncio.sleep(pause_s)
-            ends = await _ends(group, pause_s)
-            committed = group.committed()
+            committed, ends = await _offsets(group)
             LAG.labels(group.name).set(sum(max(0, end - committed.get(where, 0)) for where, end in ends.items()))
             if found := state.stuck(committed, ends, time.monotonic()):
                 names = ", ".join(f"{where.topic}/{where.partition}" for where in found)
@@ -76,10 +83,13 @@ async def watch(group: Group, stuck_after: timedelta) -> None:
         faulthandler.cancel_dump_traceback_later()
 
 
-async def _ends(group: Group, within_s: float) -> dict[TopicPartition, int]:
-    """Asked of the broker, because a consumer whose fetching is stuck does not know; empty while it does not answer."""
+async def _offsets(group: Group) -> tuple[Offsets, Offsets]:
+    """What is committed and what there is, of each assigned partition; nothing while the broker does not answer.
+
+    The ends are asked of the broker, because a consumer whose fetching is stuck does not know them.
+    """
     try:
-        async with asyncio.timeout(within_s):
-            return await group.ends()
+        async with asyncio.timeout(_ANSWER_S):
+            return await group.committed(), await group.ends()
     except TimeoutError:
-        return {}
+        return {}, {}

@@ -13,6 +13,7 @@ from app.bus import Outgoing
 from app.modes.group import Batching, Group
 from app.modes.lifecycle import EXIT_STUCK, Leave
 from app.modes.progress import RecordBatch
+from app.modes.watchdog import watch
 from app.testing import MemoryBus
 
 
@@ -123,3 +124,22 @@ async def test_a_worker_that_makes_no_progress_leaves(stage: Any, worker: Module
         await asyncio.wait_for(loop.run(), 30)
     assert left.value.code == EXIT_STUCK
     assert await stage.committed() == 0
+
+
+async def test_a_group_with_nothing_to_read_is_not_stuck(stage: Any) -> None:
+    """One partition is empty, one was read to its end by a member that is gone."""
+    seen = asyncio.Event()
+
+    async def handle(batch: RecordBatch) -> None:
+        seen.set()
+
+    await stage.put([Outgoing(stage.topic.name, b"k", b"v", partition=0)])
+    await run_until(Group(f"millrace.{stage.name}", [stage.topic], handle, stage.settings), seen)
+    idle = Group(f"millrace.{stage.name}", [stage.topic], handle, stage.settings)
+    running = asyncio.create_task(idle.run())
+    watching = asyncio.create_task(watch(idle, timedelta(seconds=0.6)))
+    done, _ = await asyncio.wait([running, watching], timeout=3, return_when="FIRST_COMPLETED")
+    for task in (running, watching):
+        task.cancel()
+    await asyncio.gather(running, watching, return_exceptions=True)
+    assert not done
