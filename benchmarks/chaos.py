@@ -243,7 +243,7 @@ def main() -> int:
     plan = Plan(given.events, given.rate, given.poison, given.every, seed=given.seed, broker=given.broker)
     with tempfile.TemporaryDirectory(prefix="millrace-chaos-") as directory:
         settings = read_settings(data_dir=Path(directory))
-        with embedded.services(settings) as resolved, running(resolved) as system:
+        with embedded.services(settings) as resolved, running(resolved, apart=True) as system:
             outcome = asyncio.run(run(plan, system))
     Console().print(table(plan, outcome))
     return 1 if outcome.problems else 0

@@ -70,7 +70,7 @@ class System:
 
 
 @contextmanager
-def running(settings: Settings, agents: Sequence[str] = (), *, together: bool = False) -> Iterator[System]:
+def running(settings: Settings, agents: Sequence[str] = (), *, apart: bool = False) -> Iterator[System]:
     """The system on these services (addresses filled in) and this data directory, ready to be used.
 
     Raises `SystemNotReady` after `READY_S`.
@@ -78,7 +78,7 @@ def running(settings: Settings, agents: Sequence[str] = (), *, together: bool = 
     settings = settings.model_copy(update={"port": free_port()})
     system = System(settings, f"http://127.0.0.1:{settings.port}")
     chosen = list(agents or names())
-    command = [sys.executable, "-m", "cli", "up", *(["--together"] if together else [])]
+    command = [sys.executable, "-m", "cli", "up", *(["--apart"] if apart else [])]
     for name in chosen:
         command += ["--agent", name]
     process = subprocess.Popen(command, env=environment(settings), stdout=subprocess.DEVNULL)

@@ -105,7 +105,7 @@ def simulate(
     scenario = Scenario(options)
     ends = source is not None or count is not None or seconds is not None
     wanted = report if report is not None else ends and via is Via.http
-    with RunProgress(scenario.total, quiet=as_json) as progress:
+    with RunProgress(lambda: scenario.total, quiet=as_json) as progress:
         try:
             found = uvloop.run(
                 _go(scenario, settings, progress, via, url, lanes, poison, options.run if wanted else None)

@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -17,11 +18,12 @@ def up(
     agents: Annotated[
         list[str] | None, typer.Option("--agent", help="only these agents (repeatable); default: all")
     ] = None,
-    together: Annotated[bool, typer.Option(help="all agents in one process: less memory, no isolation")] = False,
+    apart: Annotated[bool, typer.Option("--apart", help="each agent in a process of its own")] = False,
 ) -> None:
     """Run the whole system here: embedded Kafka and Redis where none is set, agents, decision worker, gateway.
 
-    A part that dies is started again. Ctrl-C stops everything. Logs: <data dir>/logs/.
+    Agents that read the same topic share a process, which suits a machine with few cores; --apart isolates them, as in
+    service. A part that dies is started again. Ctrl-C stops everything. Logs: <data dir>/logs/.
 
     Examples:
 
@@ -33,7 +35,7 @@ def up(
         typer.echo(
             f"gateway on http://{settings.host}:{settings.port}, logs in {settings.data_dir / 'logs'}, Ctrl-C stops"
         )
-        raise typer.Exit(supervisor(settings).run(system(settings, agents, together=together)))
+        raise typer.Exit(supervisor(settings).run(system(settings, agents, apart=apart)))
 
 
 @contextmanager
@@ -55,18 +57,18 @@ def supervisor(settings: Settings) -> Supervisor:
     return Supervisor(settings.data_dir / "logs")
 
 
-def system(settings: Settings, names: Sequence[str] | None = None, *, together: bool = False) -> list[Unit]:
-    """The parts of the system: gateway, decision worker, and one worker per agent (or one for all of them)."""
+def system(settings: Settings, names: Sequence[str] | None = None, *, apart: bool = False) -> list[Unit]:
+    """The parts of the system: gateway, decision worker, and workers for the agents, by kind of event or each apart."""
     from app import agent
 
-    chosen = list(names or agent.names())
-    for name in chosen:
-        agent.find(name)
-    groups = [chosen] if together else [[name] for name in chosen]
+    chosen = [agent.find(name) for name in names or agent.names()]
+    hosted = defaultdict(list)
+    for each in chosen:
+        hosted[each.name if apart else f"{each.consumes[0].kind} agents"].append(each.name)
     return [
         Unit("gateway", partial(_gateway, settings)),
         Unit("decision", partial(_decision, settings)),
-        *(Unit(group[0] if len(group) == 1 else "agents", partial(_agents, group, settings)) for group in groups),
+        *(Unit(name, partial(_agents, members, settings)) for name, members in hosted.items()),
     ]
 
 

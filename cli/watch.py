@@ -28,7 +28,7 @@ def watch(
 ) -> None:
     """Print predictions and decisions as they happen, until Ctrl-C.
 
-    A lost connection is made again, after a growing pause, and goes on where it was; when the history no longer
+    Where there is no gateway, it ends. A lost connection is made again, after a growing pause, and goes on where it was; when the history no longer
     reaches back, it says so and shows the latest decisions instead.
 
     Examples:
@@ -46,19 +46,26 @@ def watch(
     from cli.simulate import gateway_url
     from simulator.badges import Badges
     from simulator.client import LiveClient
+    from simulator.errors import NoGateway
 
     settings, console = read_settings(), Console(stderr=as_json)
+    address = url or gateway_url(settings)
 
     def minted() -> str:
         badges = Badges(read_secret(settings))
         return badges.of(user) if user and not everyone else badges.operator()
 
+    def lost(end: Lost) -> None:
+        if not client.connected:
+            raise NoGateway(address, end.reason)
+        _lost(end, console)
+
     client = LiveClient(
-        url or gateway_url(settings),
+        address,
         (lambda: token) if token else minted,
         everyone=everyone or (user is None and token is None),
         last_id=last_id,
-        lost=lambda end: _lost(end, console),
+        lost=lost,
     )
     try:
         uvloop.run(_print(client, console, as_json=as_json, predictions=predictions))
