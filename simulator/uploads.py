@@ -1,32 +1,32 @@
 """Made-up content uploads with realistic text: most harmless, some spam, some toxic, some copied from somebody else.
 
-Pure, like `trips`; the words are in `vocabulary`.
+Pure, like `trips`. The sentences come from `uploads.grammar`, by way of `grammar`: with fewer words and turns than that
+holds, uploads look like copies of each other, and the duplicate detector says so.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 from typing import Literal, NamedTuple
 
 from app.events import AnyUpload, ContentUpdated, ContentUploaded
+from simulator.grammar import Writer, upload_rules
 from simulator.plan import Life
-from simulator.vocabulary import (
-    ADJECTIVES,
-    ASIDES,
-    CATEGORIES,
-    NAMES,
-    PLACES,
-    SPAM_TEXTS,
-    SPAM_TITLES,
-    TOXIC_TEXTS,
-    TOXIC_TITLES,
-)
 
 Sort = Literal["harmless", "spam", "toxic", "copy"]
 SORTS: tuple[Sort, ...] = ("harmless", "spam", "toxic", "copy")
 
 UPDATED = 0.08
 """The share of uploaders who correct their text within the hour."""
+
+SPOKEN = 0.25
+"""The share of harmless uploads that come with what is said in them, too."""
+
+MIXED = 0.5
+"""The share of spam and of toxic texts that hold a harmless sentence."""
+
+_ARTICLE = re.compile(r"\b([Aa]) (?=[aio]|e(?!u)|[AEIO][a-z]|um|honest|hour)(?!one)")
 
 
 class Text(NamedTuple):
@@ -55,7 +55,7 @@ class UploadMaker:
     run: str
     seed: int = 0
     users: int = 200
-    mix: tuple[float, float, float, float] = (0.80, 0.07, 0.06, 0.07)
+    mix: tuple[float, float, float, float] = (0.83, 0.06, 0.06, 0.05)
 
     def __call__(self, number: int, at: datetime, rng: Random) -> Life:
         user = self._author(number)
@@ -95,57 +95,60 @@ class UploadMaker:
 
 def written(sort: Sort, rng: Random) -> Text:
     """A new text of this sort."""
-    category = CATEGORIES[rng.choice(tuple(CATEGORIES))]
-    words = {
-        "thing": rng.choice(category.things),
-        "place": rng.choice(PLACES),
-        "adjective": rng.choice(ADJECTIVES),
-        "tag": rng.choice(category.tags),
-    }
-    tags = tuple(rng.sample(category.tags, rng.randrange(2, 5)))
-    if sort == "spam":
-        return Text(_fill(rng.choice(SPAM_TITLES), words), _fill(rng.choice(SPAM_TEXTS), words), tags)
-    if sort == "toxic":
-        return Text(_fill(rng.choice(TOXIC_TITLES), words), _fill(rng.choice(TOXIC_TEXTS), words), tags)
-    about = _fill(rng.choice(category.descriptions), words)
-    return Text(_fill(rng.choice(category.titles), words), f"{about} {_chat(rng)}", tags)
+    rules = upload_rules()
+    topic = Writer(rules, "", rng).write("topic")
+    writer = Writer(rules, topic, rng)
+    tags = tuple(writer.several("tag", rng.randrange(2, 7)))
+    if sort in ("spam", "toxic"):
+        lines = writer.several(sort, rng.randrange(2, 6))
+        if rng.random() < MIXED:
+            lines.insert(rng.randrange(len(lines) + 1), writer.write("story"))
+        return Text(_sentence(writer.write(f"{sort} title")), _prose(lines), tags)
+    title = _sentence(writer.write("title"))
+    told = _told(writer, rng.randrange(3, 8))
+    description = [writer.write("opening"), *told, *writer.several("closing", rng.randrange(3))]
+    spoken = writer.several("story", rng.randrange(3, 9)) if rng.random() < SPOKEN else []
+    return Text(title, _prose(description), tags, _prose(spoken))
 
 
-def _chat(rng: Random) -> str:
-    """What people add to every description: a few of the asides, about other places and people each time."""
-    asides = rng.sample(ASIDES, rng.randrange(3, 8))
-    return " ".join(
-        aside.format(
-            name=rng.choice(NAMES), place=rng.choice(PLACES), count=rng.randrange(2, 60), year=rng.randrange(2005, 2025)
-        )
-        for aside in asides
-    )
+def _told(writer: Writer, count: int) -> list[str]:
+    """So many sentences in any order: one on the subject, the rest of what happened."""
+    lines = [writer.write("detail"), *writer.several("story", count - 1)]
+    writer.rng.shuffle(lines)
+    return lines
 
 
 def copied(original: Text, rng: Random) -> Text:
-    """Somebody else's text with small edits: two words dropped or doubled, perhaps another title."""
+    """Somebody else's text with small edits: a few words dropped or doubled, another title, a line of one's own."""
     words = original.description.split()
-    for _ in range(2):
+    for _ in range(rng.randrange(1, 4)):
         place = rng.randrange(len(words))
         words[place : place + 1] = [] if rng.random() < 0.5 else [words[place]] * 2
-    title = rng.choice((original.title, original.title.upper(), f"{original.title} (new)"))
+    if rng.random() < 0.3:
+        words.append(_sentence(Writer(upload_rules(), "", rng).write("remark")))
+    title = rng.choice((original.title, original.title, original.title.upper(), f"{original.title} (new)", "Must see!"))
     return original._replace(title=title, description=" ".join(words))
 
 
-def _fill(template: str, words: dict[str, str]) -> str:
-    text = template.format_map(words)
-    return text[:1].upper() + text[1:]
+def _prose(lines: list[str]) -> str:
+    return " ".join(_sentence(line) for line in lines)
+
+
+def _sentence(line: str) -> str:
+    line = _ARTICLE.sub(r"\1n ", line)
+    return line[:1].upper() + line[1:]
 
 
 def _update(first: ContentUploaded, rng: Random) -> AnyUpload:
     """The uploader mends the description a little later: an opening event of the same subject."""
+    writer = Writer(upload_rules(), "", rng)
     return ContentUpdated(
         event_id=f"{first.upload_id}.updated",
         user_id=first.user_id,
         upload_id=first.upload_id,
         at=_milliseconds(first.at + timedelta(minutes=rng.uniform(2, 50))),
         title=first.title,
-        description=f"{first.description} Edit: thank you for all the comments!",
+        description=f"{first.description} {writer.write('edit')}",
         tags=first.tags,
         text=first.text,
     )
