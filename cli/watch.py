@@ -55,7 +55,7 @@ def watch(
         badges = Badges(read_secret(settings))
         return badges.of(user) if user and not everyone else badges.operator()
 
-    def lost(end: Lost) -> None:
+    def lost(end: "Lost") -> None:
         if not client.connected:
             raise NoGateway(address, end.reason)
         _lost(end, console)

@@ -64,6 +64,7 @@ class LiveClient:
         lost: told of each connection that ended.
 
     Attributes:
+        connected: whether it ever heard the gateway.
         last_id: of the latest message; hand it to another client to go on from there.
         reconnects: connections made after the first.
         repeats: messages that came a second time and were dropped.
@@ -82,6 +83,7 @@ class LiveClient:
         rng: Random | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.connected = False
         self.last_id, self.reconnects, self.repeats, self.unrecovered = last_id, 0, 0, 0
         self._url, self._token, self._everyone = url.rstrip("/"), token, everyone
         self._lost, self._patience_s, self._rng, self._clock = lost, patience_s, rng or Random(), clock
@@ -92,7 +94,7 @@ class LiveClient:
 
     async def messages(self) -> AsyncGenerator[AnyLive, None]:
         """The messages; close the generator (`contextlib.aclosing`) to close the connection at once."""
-        attempt, connected, alive = 0, False, self._clock()
+        attempt, alive = 0, self._clock()
         while True:
             reason, retry_s = "the connection was closed", 0.0
             try:
@@ -104,9 +106,9 @@ class LiveClient:
                     max_size=MOST_BYTES,
                     max_queue=1024,
                 ) as socket:
-                    self.reconnects += connected
+                    self.reconnects += self.connected
                     async for message in self._received(socket):
-                        connected, attempt, alive = True, 0, self._clock()
+                        self.connected, attempt, alive = True, 0, self._clock()
                         if isinstance(message, Reconnect):
                             reason, retry_s = message.reason, message.retry_after_ms / 1000
                         yield message

@@ -1,6 +1,7 @@
 """The progress of a run on a terminal: how many, how fast, how much longer."""
 
 import time
+from collections.abc import Callable
 from typing import Self
 
 from rich.console import Console
@@ -14,15 +15,16 @@ class RunProgress:
     """A bar on standard error, as a context manager; `watch` is what `simulator.run` wants to be given.
 
     Args:
-        total: rides and uploads to come; `None` when there is no end.
+        total: how many rides and uploads it will be, as far as is known now; `None` when there is no end.
         quiet: draw nothing.
 
     Attributes:
         tally: as it was last seen.
     """
 
-    def __init__(self, total: int | None, *, quiet: bool = False) -> None:
+    def __init__(self, total: Callable[[], int | None], *, quiet: bool = False) -> None:
         self.tally = Tally()
+        self._total = total
         self._started = time.monotonic()
         self._bar = Progress(
             SpinnerColumn(),
@@ -35,7 +37,7 @@ class RunProgress:
             transient=True,
             disable=quiet,
         )
-        self._task = self._bar.add_task("", total=total, rate=0.0, decided="")
+        self._task = self._bar.add_task("", total=total(), rate=0.0, decided="")
 
     @property
     def seconds(self) -> float:
@@ -54,4 +56,4 @@ class RunProgress:
         self.tally = tally
         decided = f"{len(findings.decided):,} decided" if findings.asked else ""
         rate = tally.accepted / max(self.seconds, 1e-3)
-        self._bar.update(self._task, completed=tally.subjects, rate=rate, decided=decided)
+        self._bar.update(self._task, completed=tally.subjects, total=self._total(), rate=rate, decided=decided)

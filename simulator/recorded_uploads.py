@@ -55,11 +55,13 @@ class RecordedUploads:
             self._rows = sorted(self._read(path), key=lambda row: row.day)
         except csv.Error as error:
             raise UnreadableRecording(path, f"it is not a readable CSV file ({error})") from error
+        self._size = len(self._rows) + self.skipped.total()
         if not self._rows:
             raise UnreadableRecording(path, "none of its rows is an upload")
 
     def __len__(self) -> int:
-        return len(self._rows)
+        """Rows of the file; those that are not skipped are lives."""
+        return self._size
 
     def lives(self) -> Iterator[Life]:
         """One life per event: an update comes days after its upload, and stands for itself."""

@@ -28,6 +28,7 @@ class Report:
         errors: of the figures against the outcomes, reckoned by the simulator from what it was told.
         live_errors: the system's own account, since it first ran, not of this run alone.
         skipped: what of a recording was not replayed, by reason.
+        again: first decisions heard a second time, which must not be.
     """
 
     run: str
@@ -49,11 +50,12 @@ class Report:
     errors: tuple[Error, ...]
     live_errors: tuple[LiveError, ...]
     skipped: dict[str, int]
+    again: int = 0
 
     @property
     def whole(self) -> bool:
-        """Whether every event was taken and every question answered."""
-        return not self.missing and not self.refused and not self.abandoned
+        """Whether every event was taken and every question answered, once."""
+        return not (self.missing or self.refused or self.abandoned or self.again)
 
     def to_json(self) -> str:
         fields = asdict(self)
@@ -94,6 +96,8 @@ def _facts(report: Report) -> Table:
         table.add_row("", f"{report.stored:,} of them are in the store but did not come live")
     if report.missing:
         table.add_row("missing", f"[red]{len(report.missing):,}[/red], for instance {', '.join(report.missing[:3])}")
+    if report.again:
+        table.add_row("decided twice", f"[red]{report.again:,}[/red]")
     if report.lacking:
         table.add_row("without a model", _counts(report.lacking))
     if report.revisions or report.repeats or report.reconnects:

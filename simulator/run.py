@@ -107,6 +107,7 @@ async def replay(
                 errors=tuple(findings.errors()),
                 live_errors=await _settled_errors(inquiry, settling_s),
                 skipped=dict(scenario.skipped),
+                again=findings.again,
             )
     except* MillraceError as group:
         raise _first(group) from None

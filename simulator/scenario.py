@@ -58,16 +58,19 @@ class Scenario:
     """A plan to be sent, and what is known of it beforehand.
 
     Attributes:
-        total: how many subjects it holds, at most; `None` when it has no end.
         users: everybody whose events it holds.
     """
 
     def __init__(self, options: Options) -> None:
         self._options = options
         self._recording = _open(options) if options.source else None
-        most = [size for size in (options.count, self._size()) if size is not None]
-        self.total = min(most) if most else None
         self.users = [f"{name}-{n}" for name in self._names() for n in range(options.users)]
+
+    @property
+    def total(self) -> int | None:
+        """How many subjects it holds, at most; less as rows of a recording turn out to be skipped. `None`: no end."""
+        held = None if self._recording is None else len(self._recording) - self.skipped.total()
+        return min((size for size in (self._options.count, held) if size is not None), default=None)
 
     @property
     def skipped(self) -> Counter[str]:
@@ -89,9 +92,6 @@ class Scenario:
 
     def _speed(self) -> float:
         return self._options.speed or (USUAL_SPEED if self._recording is None else math.inf)
-
-    def _size(self) -> int | None:
-        return None if self._recording is None else len(self._recording)
 
     def _names(self) -> Iterable[str]:
         if isinstance(self._recording, RecordedUploads):

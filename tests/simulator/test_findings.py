@@ -110,7 +110,7 @@ def test_the_report_reads_and_parses(findings: Findings) -> None:
         run="x", events={"RideRequested": 4}, retries=2, refused={"422 at: no": 1}, abandoned=0, seconds=2.0,
         asked=4, decided=1, stored=1, missing=tuple(findings.missing), revisions=0, repeats=0, reconnects=1,
         predictions={"eta initial": 1}, lacking={"tip": 1}, latency_ms=findings.latency(), errors=tuple(findings.errors()),
-        live_errors=(kept,), skipped={"dated outside May": 5},
+        live_errors=(kept,), skipped={"dated outside May": 5}, again=3,
     )  # fmt: skip
     console = Console(width=160, record=True, file=StringIO())
     show(report, console)
@@ -120,6 +120,7 @@ def test_the_report_reads_and_parses(findings: Findings) -> None:
         "2 of 4",
         "p50 500.0 ms",
         "5 dated outside May",
+        "decided twice     3",
         "422 at: no",
         "0.0900",
         "-2.00",
