@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
-_HEALTHY_AFTER_S = 20.0
+_HEALTHY_AFTER_S = 2.0
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 

@@ -45,8 +45,8 @@ from simulator.scenario import Options, Scenario
 PATIENCE_S = 60.0
 """After the last event: a killed member is missed after 10 s, and its partitions are then read again."""
 
-QUIET_S = 3.0
-"""After the last decision: time for one that comes twice."""
+QUIET_S = 2.0
+"""Between two looks; and after the last one, for what comes twice."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,7 @@ async def run(plan: Plan, system: System) -> Outcome:
         await courier.run(paced(openings(scenario)))
         monkey.cancel()
         bad = await poisoner
-        await _settled(findings)
-    problems = [*_at_the_users_end(findings, audience), *await audit(settings, set(findings.asked), bad)]
+        problems = await _settled(settings, findings, audience, bad)
     return Outcome(
         problems=problems,
         kills=kills,
@@ -137,6 +136,14 @@ async def run(plan: Plan, system: System) -> Outcome:
         reconnects=audience.reconnects,
         seconds=time.monotonic() - began,
     )
+
+
+def on_embedded(plan: Plan) -> Outcome:
+    """Run it against a system of its own, on embedded services of its own, each agent in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="millrace-chaos-") as directory:
+        settings = read_settings(data_dir=Path(directory), kafka=None, redis=None, database=None)
+        with embedded.services(settings) as resolved, running(resolved, apart=True) as system:
+            return asyncio.run(run(plan, system))
 
 
 def openings(scenario: Scenario) -> Iterator[Planned]:
@@ -192,14 +199,16 @@ async def _delivered(producer: KafkaProducer, record: Outgoing) -> list[Delivere
             await asyncio.sleep(0.5)
 
 
-async def _settled(findings: Findings) -> None:
-    """Wait until everything is decided, or nothing has been for `PATIENCE_S`."""
-    seen, since = -1, time.monotonic()
-    while findings.missing and time.monotonic() - since < PATIENCE_S:
-        if len(findings.decided) != seen:
-            seen, since = len(findings.decided), time.monotonic()
-        await asyncio.sleep(0.1)
-    await asyncio.sleep(QUIET_S)
+async def _settled(settings: Settings, findings: Findings, audience: Audience, bad: list[Delivered]) -> list[str]:
+    """Look for problems until there are none, or the patience is spent; then once more, for what comes twice."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        problems = [*_at_the_users_end(findings, audience), *await audit(settings, set(findings.asked), bad)]
+        if time.monotonic() > deadline:
+            return problems
+        if not problems:
+            deadline = 0.0
+        await asyncio.sleep(QUIET_S)
 
 
 def _at_the_users_end(findings: Findings, audience: Audience) -> Iterator[str]:
@@ -241,10 +250,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     plan = Plan(given.events, given.rate, given.poison, given.every, seed=given.seed, broker=given.broker)
-    with tempfile.TemporaryDirectory(prefix="millrace-chaos-") as directory:
-        settings = read_settings(data_dir=Path(directory))
-        with embedded.services(settings) as resolved, running(resolved, apart=True) as system:
-            outcome = asyncio.run(run(plan, system))
+    outcome = on_embedded(plan)
     Console().print(table(plan, outcome))
     return 1 if outcome.problems else 0
 
