@@ -1,13 +1,17 @@
-"""Runs the CPU-bound calls of an agent, one at a time, in a thread that is left behind when a call does not return.
+"""Runs the CPU-bound calls of an agent, one at a time, and gives up what does not return in time.
 
-Between the loop and the model: Python cannot end a thread, so a call that hangs is given up, not stopped.
+Between the loop and the model. A call that takes long has a thread, which is left behind when it hangs: Python cannot
+end a thread. A call that takes a millisecond is made `at_once`, in the event loop's own thread, because handing it over
+and back costs more than the call: at 100 rides/s, 26 ms from POST to decision with a thread and 19 ms without.
 """
 
 import asyncio
 import logging
 import queue
+import signal
 import threading
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
@@ -17,6 +21,29 @@ T = TypeVar("T")
 
 class Hung(Exception):
     """A call did not return by its deadline; its thread goes on, and what it holds must not be used again."""
+
+
+class Overdue(Exception):
+    """A call that was to be made at once took too long, and was interrupted."""
+
+
+def at_once(function: Callable[[], T], budget_s: float) -> T:
+    """What `function` returns or raises, called here and now. Raises `Overdue` when it has not ended in time.
+
+    An alarm interrupts it, and so anything but a single call into C that never looks up (the watchdog ends a process that
+    sits in one). Only for the main thread, as signals are.
+    """
+    if signal.getsignal(signal.SIGALRM) is not _interrupt:
+        signal.signal(signal.SIGALRM, _interrupt)
+    signal.setitimer(signal.ITIMER_REAL, budget_s)
+    try:
+        return function()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the handler's signature
+    raise Overdue("not done in time")
 
 
 class Worker:
@@ -34,6 +61,10 @@ class Worker:
         self._turn = asyncio.Lock()
         self._calls = self._start()
         self.hangs = 0
+
+    @property
+    def busy(self) -> bool:
+        return self._turn.locked()
 
     async def call(self, function: Callable[[], T]) -> T:
         """What `function` returns or raises. Raises `Hung` when it does neither in time."""

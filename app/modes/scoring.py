@@ -7,7 +7,9 @@ hangs is it taken apart, into sixteenths of sixteenths, until what fails is sing
 import asyncio
 import logging
 import random
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 from app.agent import Agent, Features, Model, Scores
 from app.errors import ServiceUnavailable
 from app.events import Event
-from app.modes.deadline import Hung, Worker
+from app.modes.deadline import Hung, Overdue, Worker, at_once
 from app.predictions import Detail
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,12 @@ _HEALS = (ServiceUnavailable, OperationalError, ConnectionError)
 """What a shared state raises when its database is away: the rows are not to blame."""
 
 _TRIES = 5
+
+AT_ONCE_S = 0.005
+"""What is expected to take no longer is not worth a thread; heartbeats and other partitions wait meanwhile."""
+
+_BUDGET_S = 0.5
+"""When it takes so long after all, it is interrupted and done again in a thread; a member's session lasts seconds."""
 
 Rows = tuple[int, int]
 
@@ -78,6 +86,7 @@ class Scorer:
     def __init__(self, agent: Agent, model: Model, timeout_s: float) -> None:
         self._agent, self._model = agent, model
         self._worker = Worker(f"score-{agent.name}", timeout_s)
+        self._pace = _Pace()
 
     @property
     def hangs(self) -> int:
@@ -90,17 +99,23 @@ class Scorer:
         """One value or one problem per event. Raises only what may heal and has not, after some tries."""
 
         def whole() -> Scores:
-            return self._agent.evaluate(self._model, events, memory.extract(events))
+            started = time.thread_time()
+            scores = self._agent.evaluate(self._model, events, memory.extract(events))
+            self._pace.took(time.thread_time() - started, len(events))
+            return scores
 
         for attempt in range(_TRIES):
             try:
-                scores = await self._worker.call(whole)
+                scores = await self._call(whole, len(events))
             except _HEALS as error:
                 await self._worker.call(memory.undo)
                 if attempt + 1 == _TRIES:
                     raise
                 log.warning("%s: %s; trying again", self._agent.name, error)
                 await asyncio.sleep(2**attempt * random.uniform(0.1, 0.2))  # noqa: S311
+            except Overdue:
+                self._pace.took(_BUDGET_S, 1)  # so the next try has a thread
+                await self._worker.call(memory.undo)
             except Exception as error:  # the agent's code may raise anything; it is told apart row by row
                 log.warning("%s: a batch of %d failed (%s); looking for the rows", self._agent.name, len(events), error)
                 await self._worker.call(memory.undo)
@@ -110,6 +125,30 @@ class Scorer:
                 memory.keep(events)
                 return scores
         raise AssertionError("the last try returns or raises")
+
+    async def _call(self, whole: Callable[[], Scores], rows: int) -> Scores:
+        """At once if that is quick; a shared state asks a database, which never is."""
+        quick = self._agent.shared is None and not self._worker.busy and self._pace.expected_s(rows) <= AT_ONCE_S
+        if quick and threading.current_thread() is threading.main_thread():
+            return at_once(whole, _BUDGET_S)
+        return await self._worker.call(whole)
+
+
+class _Pace:
+    """How long a call is expected to take: rows times the slowest row lately, which is forgotten bit by bit.
+
+    In seconds of processor time: on a busy machine every call now and then waits for a core.
+    """
+
+    def __init__(self) -> None:
+        self._row_s = float("inf")
+
+    def expected_s(self, rows: int) -> float:
+        return rows * self._row_s
+
+    def took(self, seconds: float, rows: int) -> None:
+        forgotten = 0.9 * self._row_s if self._row_s < float("inf") else 0.0
+        self._row_s = max(seconds / rows, forgotten)
 
 
 class _Apart:
