@@ -42,9 +42,18 @@ class Topic:
         return {"cleanup.policy": self.cleanup, **kept, **self.config}
 
 
+MAX_PREDICTION_BYTES = 1 << 20
+"""Kafka's own default, as a round figure. Written down, for what is larger has to become a dead letter."""
+
 RIDES = Topic("rides", AnyRide, "user_id", timedelta(days=7))
 UPLOADS = Topic("uploads", AnyUpload, "user_id", timedelta(days=7))
-PREDICTIONS = Topic("predictions", Prediction, "user_id", timedelta(days=7))
+PREDICTIONS = Topic(
+    "predictions",
+    Prediction,
+    "user_id",
+    timedelta(days=7),
+    config={"max.message.bytes": str(MAX_PREDICTION_BYTES)},
+)
 DECISIONS = Topic("decisions", Decision, "user_id", timedelta(days=30))
 DEAD_LETTERS = Topic(
     "dead-letters",

@@ -10,7 +10,7 @@ from app.codec import Headers, Record
 from app.errors import InvalidMessage, UnknownMessage
 from app.topics import DEAD_LETTERS
 
-SCORING_FAILED = "scoring_failed"
+SCORING_FAILED, PREDICTION_TOO_LARGE = "scoring_failed", "prediction_too_large"
 
 MOST_BYTES = 19 << 20
 """Of a record as it came; the topic takes 20 MB. Larger ones exist: topics limit what is sent, which may be compressed."""

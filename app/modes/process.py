@@ -12,11 +12,13 @@ from app.agent import Agent, Scores
 from app.bus import Outgoing
 from app.codec import SOURCE, Decoder, Headers, Record, encode, header
 from app.events import AnyEvent
-from app.modes.dead_letters import SCORING_FAILED, cause_of, dead_letter
+from app.modes.dead_letters import PREDICTION_TOO_LARGE, SCORING_FAILED, cause_of, dead_letter
 from app.modes.scoring import Memory, Scorer
 from app.predictions import Prediction
 from app.telemetry import RECORDS, child_of
-from app.topics import PREDICTIONS
+from app.topics import MAX_PREDICTION_BYTES, PREDICTIONS
+
+_FRAME_BYTES = 4096  # what Kafka and the headers add to a prediction is a tenth of this
 
 
 class Failed(NamedTuple):
@@ -118,14 +120,18 @@ class Processor:
 
 def outgoing(agent: str, outcome: Outcome) -> list[Outgoing]:
     """The records to deliver: predictions on the partition of what they answer, so that a join finds both; dead letters."""
-    headers = _Headers(outcome.at)
-    out = [
-        Outgoing(PREDICTIONS.name, record.key, encode(prediction), headers.of(record, prediction), record.partition)
-        for record, prediction in outcome.predicted
-    ]
-    out += [dead_letter(failed.record, agent, failed.cause, failed.error, outcome.at) for failed in outcome.failed]
-    RECORDS.labels(agent, "predicted").inc(len(outcome.predicted))
-    RECORDS.labels(agent, "failed").inc(len(outcome.failed))
+    headers, failed = _Headers(outcome.at), list(outcome.failed)
+    out = []
+    for record, prediction in outcome.predicted:
+        value = encode(prediction)
+        if (size := len(value) + len(record.key or b"") + _FRAME_BYTES) > MAX_PREDICTION_BYTES:
+            error = f"its prediction would take {size} bytes, and the topic takes {MAX_PREDICTION_BYTES}"
+            failed.append(Failed(record, PREDICTION_TOO_LARGE, error))
+        else:
+            out.append(Outgoing(PREDICTIONS.name, record.key, value, headers.of(record, prediction), record.partition))
+    RECORDS.labels(agent, "predicted").inc(len(out))
+    RECORDS.labels(agent, "failed").inc(len(failed))
+    out += [dead_letter(each.record, agent, each.cause, each.error, outcome.at) for each in failed]
     return out
 
 

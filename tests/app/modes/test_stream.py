@@ -15,6 +15,7 @@ from app.codec import header
 from app.modes import stream
 from app.modes.lifecycle import EXIT_HUNG, Leave
 from app.testing import MemoryBus, outgoing
+from app.topics import MAX_PREDICTION_BYTES
 
 Start = Callable[[str], "Popen[bytes]"]
 
@@ -125,6 +126,24 @@ async def test_a_row_the_model_cannot_score_fails_alone(stage, worker: ModuleTyp
     (dead,) = await stage.dead()
     assert header(dead.headers, "dlq.cause") == "scoring_failed"
     assert error in str(header(dead.headers, "dlq.error"))
+
+
+@pytest.mark.parametrize("others", [0, 40], ids=["alone", "in a batch"])
+async def test_a_prediction_larger_than_its_topic_takes_is_a_dead_letter(
+    stage, worker: ModuleType, others: int
+) -> None:
+    sizes = {5: MAX_PREDICTION_BYTES - 6000, 6: MAX_PREDICTION_BYTES}
+
+    def verbose(_model: Any, events: Sequence[Any], *_: Any) -> list[dict[str, object]]:
+        return [{"text": "x" * sizes.get(event.passengers, 0)} for event in events]
+
+    await stage.put(rides(stage, [5, *[1] * others, 6]))
+    await stage.finished(stage.loop(worker.passengers(stage.name, detail=verbose), worker.Doubles()), 2 + others)
+
+    assert 10.0 in {answer.value for answer in await stage.answers()}
+    assert len(await stage.answers()) == 1 + others
+    (dead,) = await stage.dead()
+    assert header(dead.headers, "dlq.cause") == "prediction_too_large"
 
 
 async def test_too_many_hangs_end_the_worker_after_everything_is_committed(stage, worker: ModuleType) -> None:
