@@ -68,6 +68,7 @@ class RideRequested(RideEvent, frozen=True, gc=False, kw_only=True, tag="millrac
 
     Attributes:
         pickup_at: when the ride is to start (event time `at` when it is for now).
+        route_km: length of the planned route, as the client's navigation gives it; never the meter's distance at drop-off.
     """
 
     pickup: Place
@@ -77,6 +78,7 @@ class RideRequested(RideEvent, frozen=True, gc=False, kw_only=True, tag="millrac
     payment: Literal["card", "cash"] = "card"
     channel: Literal["app", "web", "phone", "street"] = "app"
     service: Literal["point_to_point", "hourly", "intercity"] = "point_to_point"
+    route_km: Kilometres | None = None
 
 
 class RideStarted(RideEvent, frozen=True, gc=False, kw_only=True, tag="millrace.ride.started.v1"):

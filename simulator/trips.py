@@ -66,7 +66,8 @@ class TripMaker:
         zones = pick_zones(rng)
         ends = _near(zones[0], rng), _near(zones[1], rng)
         point = rng.random() < self.points
-        request = _request(ride, at, _place(zones[0], ends[0], point), _place(zones[1], ends[1], point), rng)
+        places = _place(zones[0], ends[0], point), _place(zones[1], ends[1], point)
+        request = _request(ride, at, *places, sum(_route(*ends)[1]), rng)
         chance = CANCELLED[request.channel] * (2 if request.pickup_at else 1)
         if rng.random() < chance:
             return request, _cancel(ride, request, rng)
@@ -104,8 +105,7 @@ class Fix(NamedTuple):
 
 def drive(a: Point, b: Point, began: datetime, every: timedelta, meter: Meter, rng: Random) -> Iterator[Fix]:
     """The fixes of a drive from a to b, the last one at b: round one corner, with lights, and a speed that wanders."""
-    turn = corner(a, b)
-    legs = distance_km(a, turn), distance_km(turn, b)
+    turn, legs = _route(a, b)
     total = max(0.2, sum(legs))
     # A tenth of the way is lost to lights, so the car cruises that much faster than it averages.
     kmh = cruising_kmh(total, began, rng) * 1.1
@@ -118,6 +118,12 @@ def drive(a: Point, b: Point, began: datetime, every: timedelta, meter: Meter, r
         km, clock_s = min(total, km + reach), clock_s + step_s * share
         meter.run(reach * share, step_s * share / 60)
         yield Fix(timedelta(seconds=round(clock_s, 3)), _jitter(_along(a, turn, b, legs, km), 0.008, rng), round(km, 3))
+
+
+def _route(a: Point, b: Point) -> tuple[Point, tuple[float, float]]:
+    """The planned way: the corner it turns at, and its two legs, km."""
+    turn = corner(a, b)
+    return turn, (distance_km(a, turn), distance_km(turn, b))
 
 
 def _along(a: Point, turn: Point, b: Point, legs: tuple[float, float], km: float) -> Point:
@@ -146,7 +152,7 @@ def _place(zone: int, point: Point, as_point: bool) -> Place:
     return Place(lat=point.lat, lon=point.lon) if as_point else Place(zone=zone)
 
 
-def _request(ride: Ride, at: datetime, pickup: Place, dropoff: Place, rng: Random) -> RideRequested:
+def _request(ride: Ride, at: datetime, pickup: Place, dropoff: Place, route_km: float, rng: Random) -> RideRequested:
     """One request in twelve is for later; two riders in three pay by card."""
     ahead = timedelta(minutes=rng.randrange(10, 60)) if rng.random() < 0.08 else None
     header = ride.header("requested", at)
@@ -158,6 +164,7 @@ def _request(ride: Ride, at: datetime, pickup: Place, dropoff: Place, rng: Rando
         passengers=rng.choices((1, 2, 3, 4, 5, 6), (86, 8, 2, 1, 2, 1))[0],
         payment=rng.choices(PAYMENTS, (65, 35))[0],
         channel=rng.choices(CHANNELS, (60, 10, 10, 20))[0],
+        route_km=round(route_km, 3),
     )
 
 
