@@ -43,8 +43,7 @@ def centroids() -> tuple[Floats, Floats]:
 
 def locate(places: Sequence[Place]) -> Located:
     """Zones get their centroid, points the zone whose centroid is nearest."""
-    count = len(places)
-    zone = np.fromiter((place.zone or 0 for place in places), np.int64, count)
+    zone = np.array([place.zone or 0 for place in places], np.int64)
     lon, lat = (table[zone] for table in centroids())
     points = np.flatnonzero(zone == 0)
     if len(points):

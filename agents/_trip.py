@@ -36,7 +36,7 @@ PLACE_COLUMNS = slice(0, 6)
 
 def instants(batch: Sequence[RideRequested]) -> Floats:
     """When each trip is to start, seconds since 1970, (n,)."""
-    return np.fromiter(((event.pickup_at or event.at).timestamp() for event in batch), np.float64, len(batch))
+    return np.array([(event.pickup_at or event.at).timestamp() for event in batch], np.float64)
 
 
 def trip(batch: Sequence[RideRequested]) -> Floats:

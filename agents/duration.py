@@ -11,7 +11,7 @@ import numpy as np
 from agents._calendar import Floats
 from agents._enroute import RAW, relative
 from agents._places import Located, locate
-from agents._rides import TRIP, OpenRides
+from agents._rides import TRIP, Key, OpenRides
 from agents._trip import COLUMNS, assemble, instants
 from app.agent import agent
 from app.events import AnyRide, RideCancelled, RideCompleted, RidePositioned, RideRequested, RideStarted
@@ -32,7 +32,7 @@ class Duration:
         self._pretrip, self._enroute = pretrip, enroute
 
     def predict(self, features: Floats) -> Floats:
-        """(n, 22) -> (n,), minutes from start to end."""
+        """(n, 23) -> (n,), minutes from start to end."""
         total = np.maximum(self._pretrip.predict(np.ascontiguousarray(features[:, PRETRIP])), _LEAST_MIN)
         moving = np.flatnonzero(~np.isnan(features[:, ELAPSED]))
         if len(moving):
@@ -49,8 +49,11 @@ def load(artifact: Artifact) -> Duration:
 
 def remaining(_model: Duration, _events: Sequence[AnyRide], features: Floats, values: Floats) -> list[Detail | None]:
     """Of a correction, the minutes still to go."""
+    details: list[Detail | None] = [None] * len(values)
     left = values - features[:, ELAPSED]
-    return [None if np.isnan(minutes) else {"remaining_min": round(minutes, 2)} for minutes in left.tolist()]
+    for row in np.flatnonzero(~np.isnan(left)).tolist():
+        details[row] = {"remaining_min": round(float(left[row]), 2)}
+    return details
 
 
 @agent(
@@ -66,48 +69,54 @@ def remaining(_model: Duration, _events: Sequence[AnyRide], features: Floats, va
     unscorable="a position of a ride that was never requested, or has ended",
 )
 def duration(batch: Sequence[AnyRide], state: OpenRides) -> Floats:
-    """(n, 22): the columns of `agents._trip`, then those of `agents._enroute.RAW`, NaN before the ride runs."""
+    """(n, 23): the columns of `agents._trip`, then those of `agents._enroute.RAW`, NaN before the ride runs."""
     rows = np.full((len(batch), ENROUTE.stop), np.nan)
     asked = [row for row, event in enumerate(batch) if isinstance(event, RideRequested)]
-    requested = iter(())
+    written = 0
     if asked:
         trips = _requested([event for event in batch if isinstance(event, RideRequested)])
         rows[asked, PRETRIP] = _columns(trips)
-        requested = iter(trips.tolist())
-    moved: list[int] = []
-    known: list[list[float]] = []
+        written = state.write(trips)
+    moved: dict[int, list[float]] = {}
     for row, event in enumerate(batch):
         if isinstance(event, RideRequested):
-            state.open(event.ride_id, next(requested))
-        elif isinstance(event, RidePositioned):
-            if (found := state.move(event)) is not None:
-                moved.append(row)
-                known.append([*found[0], *found[1]])
-        elif isinstance(event, RideStarted):
-            state.start(event.ride_id, event.at.timestamp())
-        else:
-            state.close(event.ride_id)
+            state.open((event.user_id, event.ride_id), written)
+            written += 1
+        elif (numbers := _follow(event, state)) is not None:
+            moved[row] = numbers
     if moved:
-        numbers = np.array(known)
-        rows[moved, PRETRIP] = _columns(numbers[:, :TRIP])
-        rows[moved, ENROUTE] = numbers[:, TRIP:]
+        known = np.array(list(moved.values()))
+        rows[list(moved), PRETRIP] = _columns(known[:, :TRIP])
+        rows[list(moved), ENROUTE] = known[:, TRIP:]
     return rows
 
 
+def _follow(event: AnyRide, state: OpenRides) -> list[float] | None:
+    """The numbers of a position, where its ride is open; of other events, nothing but their trace in the state."""
+    key: Key = (event.user_id, event.ride_id)
+    if isinstance(event, RidePositioned):
+        return state.move(key, event)
+    if isinstance(event, RideStarted):
+        state.start(key, event.at.timestamp())
+    else:
+        state.close(key)
+    return None
+
+
 def _requested(batch: Sequence[RideRequested]) -> Floats:
-    """(n, 9): what the state keeps of a request: zones, places, instant, passengers, drop-off is a point."""
+    """(n, 10): what the state keeps of a request: zones, places, instant, passengers, drop-off is a point, route, km."""
     start = locate([event.pickup for event in batch])
     end = locate([event.dropoff for event in batch])
-    passengers = np.fromiter((event.passengers for event in batch), np.float64, len(batch))
-    exact = np.fromiter((event.dropoff.zone is None for event in batch), np.float64, len(batch))
+    passengers = np.array([event.passengers for event in batch], np.float64)
+    exact = np.array([event.dropoff.zone is None for event in batch], np.float64)
+    route = np.array([event.route_km for event in batch], np.float64)  # None becomes NaN
     places = (start.zone, end.zone, start.lon, start.lat, end.lon, end.lat)
-    return np.column_stack([*places, instants(batch), passengers, exact])
+    return np.column_stack([*places, instants(batch), passengers, exact, route])
 
 
 def _columns(trips: Floats) -> Floats:
-    pickup_zone, dropoff_zone, lon_a, lat_a, lon_b, lat_b, at, passengers, _ = (
-        np.ascontiguousarray(column) for column in trips.T
-    )
+    """The features before the ride; how long the route is planned is not among them: the TLC's trips do not tell it."""
+    pickup_zone, dropoff_zone, lon_a, lat_a, lon_b, lat_b, at, passengers = np.ascontiguousarray(trips.T[:8])
     start = Located(pickup_zone.astype(np.int64), lon_a, lat_a)
     end = Located(dropoff_zone.astype(np.int64), lon_b, lat_b)
     return assemble(start, end, at, passengers)

@@ -69,6 +69,7 @@ def ride(number: int, rng: random.Random) -> list[Event]:
         payment=rng.choice(["card", "cash"]),
         channel=rng.choice(["app", "web", "phone", "street"]),
         service=rng.choice(["point_to_point", "hourly", "intercity"]),
+        route_km=rng.choice([None, rng.uniform(0, 30)]),
         **common,
     )
     positions = [

@@ -3,14 +3,18 @@
 import math
 import random
 import uuid
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+import numpy as np
 import pytest
 
 from agents import _rides
+from agents._enroute import RAW
 from agents._rides import OpenRides
-from agents.duration import Duration, duration, load
+from agents.duration import ENROUTE, Duration, duration, load
 from app.agent import Scores
 from app.events import AnyRide, Place, RideCancelled, RideCompleted, RidePositioned, RideRequested, RideStarted
 from app.registry import Registry, shipped_root
@@ -24,9 +28,11 @@ def model() -> Duration:
     return load(Registry(shipped_root()).load("duration"))
 
 
-def requested(ride: str = "r", at: datetime = START) -> RideRequested:
+def requested(ride: str = "r", at: datetime = START, route_km: float | None = None) -> RideRequested:
     pickup, dropoff = (Place(lon=lon, lat=lat) for lon, lat in (FROM, TO))
-    return RideRequested(event_id=f"{ride}.0", user_id="u", ride_id=ride, at=at, pickup=pickup, dropoff=dropoff)
+    return RideRequested(
+        event_id=f"{ride}.0", user_id="u", ride_id=ride, at=at, pickup=pickup, dropoff=dropoff, route_km=route_km
+    )
 
 
 def started(ride: str = "r", at: datetime = START) -> RideStarted:
@@ -112,9 +118,48 @@ def test_positions_out_of_order_do_not_move_the_car_back() -> None:
 
 def test_without_a_meter_the_points_are_summed(model: Duration) -> None:
     rides = OpenRides()
-    features = duration.extract(list(drive(20)), rides)
-    travelled, direct = features[-1, -5], features[-1, -3]
-    assert travelled == pytest.approx(0.95 * direct, rel=1e-3)
+    last = dict(zip(RAW, duration.extract(list(drive(20)), rides)[-1, ENROUTE], strict=True))
+    assert last["travelled_km"] == pytest.approx(0.95 * last["direct_km"], rel=1e-3)
+
+
+def test_a_longer_route_lengthens_what_remains_and_not_the_first_answer(model: Duration) -> None:
+    def scores(route_km: float | None) -> Scores:
+        ride = [requested(route_km=route_km), started(), *(positioned(i / 10, 2 * i) for i in range(1, 6))]
+        return duration.score(model, ride, OpenRides())
+
+    straight, winding, untold = scores(5.2), scores(11.0), scores(None)
+    assert winding.values[-1] > straight.values[-1] + 5
+    assert straight.values[0] == winding.values[0] == untold.values[0]
+
+
+def test_two_users_may_choose_the_same_ride_id(model: Duration) -> None:
+    mine = list(drive(20))
+    theirs = [msgspec.structs.replace(event, user_id="other") for event in drive(60)]
+    apart = [duration.score(model, events, OpenRides()).values for events in (mine, theirs)]
+    both = [event for pair in zip(mine, theirs, strict=True) for event in pair]
+    mixed = duration.score(model, both, OpenRides()).values
+    assert mixed.tolist()[0::2] == pytest.approx(apart[0].tolist(), abs=0, rel=0, nan_ok=True)
+    assert mixed.tolist()[1::2] == pytest.approx(apart[1].tolist(), abs=0, rel=0, nan_ok=True)
+
+
+def test_rides_that_come_and_go_leave_the_others_as_they_were() -> None:
+    quiet, busy = OpenRides(), OpenRides()
+    for rides in (quiet, busy):
+        duration.extract([requested("mine", route_km=6.0), requested("waiting")], rides)
+    for start in range(0, 20_000, 500):
+        names = [f"r{number}" for number in range(start, start + 500)]
+        ends = [RideCancelled(event_id=name, user_id="u", ride_id=name, at=START) for name in names]
+        duration.extract(
+            [event for name, end in zip(names, ends, strict=True) for event in (requested(name), end)], busy
+        )
+    seen = [duration.extract([positioned(0.3, 5, ride="mine")], rides) for rides in (quiet, busy)]
+    np.testing.assert_array_equal(*seen)
+    assert len(busy) == 2
+    assert busy.dump() == quiet.dump()
+
+
+def test_a_snapshot_of_another_release_is_begun_anew() -> None:
+    assert len(OpenRides.restore(zlib.compress(b"\x00\x00\x00\x01r" + bytes(120)))) == 0
 
 
 def test_an_event_from_the_future_evicts_nobody(model: Duration) -> None:
@@ -125,29 +170,31 @@ def test_an_event_from_the_future_evicts_nobody(model: Duration) -> None:
 
 def test_the_ride_that_was_silent_longest_is_forgotten_first() -> None:
     rides = OpenRides()
-    for number in range(_rides.CAPACITY):
-        rides.open(f"r{number}", [0.0] * _rides.TRIP)
-    rides.start("r0", 0.0)
-    rides.open("new", [0.0] * _rides.TRIP)
+    duration.extract([requested(f"r{number}") for number in range(_rides.CAPACITY)], rides)
+    duration.extract([started("r0"), requested("new")], rides)
     assert len(rides) == _rides.CAPACITY
-    assert rides.move(positioned(0.1, 1, ride="r0")) is not None
-    assert rides.move(positioned(0.1, 1, ride="r1")) is None
+    known = duration.extract([positioned(0.1, 1, ride="r0"), positioned(0.1, 1, ride="r1")], rides)
+    assert np.isnan(known).all(axis=1).tolist() == [False, True]
 
 
-def test_a_full_snapshot_fits_a_kafka_record() -> None:
+def test_a_full_snapshot_is_a_megabyte() -> None:
     rng = random.Random(1)
     rides = OpenRides()
     batch: list[AnyRide] = []
     for _ in range(_rides.CAPACITY):
-        ride = str(uuid.UUID(int=rng.getrandbits(128)))
+        ride, user = (str(uuid.UUID(int=rng.getrandbits(128))) for _ in range(2))
         place = Place(zone=rng.randint(1, 263)), Place(lon=rng.uniform(-74, -73.8), lat=rng.uniform(40.6, 40.8))
         at = START + timedelta(seconds=rng.uniform(0, 3600))
-        batch.append(RideRequested(event_id=ride, user_id="u", ride_id=ride, at=at, pickup=place[0], dropoff=place[1]))
         batch.append(
-            RidePositioned(event_id=ride, user_id="u", ride_id=ride, at=at, lon=rng.random(), lat=rng.random())
+            RideRequested(
+                event_id=ride, user_id=user, ride_id=ride, at=at, pickup=place[0], dropoff=place[1], route_km=5
+            )
+        )
+        batch.append(
+            RidePositioned(event_id=ride, user_id=user, ride_id=ride, at=at, lon=rng.random(), lat=rng.random())
         )
     duration.extract(batch, rides)
-    assert len(rides.dump()) < 1_000_000
+    assert len(zlib.compress(rides.dump(), 1)) < 1.1 * 2**20  # as app.modes.state delivers it
 
 
 def test_scores_are_in_the_order_of_the_batch(model: Duration) -> None:

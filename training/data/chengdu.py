@@ -44,13 +44,21 @@ def read(path: Path) -> list[Trajectory]:
 
 
 def events(trip: Trajectory, name: str, shift: Shift) -> list[AnyRide]:
-    """The trip as it would have come in, to its last point but one."""
+    """The trip as it would have come in, to its last point but one; the route it planned is the one it drove."""
     at = _MONDAY + timedelta(days=trip.weekday, minutes=trip.minute)
     at = at.astimezone(UTC)
     first, last = (Place(lat=trip.lats[i], lon=trip.lngs[i]) for i in (0, -1))
     told = Place(lat=last.lat + shift.lat, lon=last.lon + shift.lon)  # type: ignore[operator]  # points have both
     opening: list[AnyRide] = [
-        RideRequested(event_id=f"{name}.r", user_id="t", ride_id=name, at=at, pickup=first, dropoff=told),
+        RideRequested(
+            event_id=f"{name}.r",
+            user_id="t",
+            ride_id=name,
+            at=at,
+            pickup=first,
+            dropoff=told,
+            route_km=trip.dist,
+        ),
         RideStarted(event_id=f"{name}.s", user_id="t", ride_id=name, at=at),
     ]
     return opening + [
