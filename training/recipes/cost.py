@@ -37,6 +37,7 @@ def train(job: Job) -> Trained:
             "Learned from green taxis; yellow taxis and app rides are priced differently.",
             "Fares follow the rate card of December 2022; after the next rise it is too low until it is trained again.",
             _trips.OUTSIDE,
+            _trips.CHOSEN,
         ),
         features=COLUMNS,
     )

@@ -54,6 +54,7 @@ def train(job: Job) -> Trained:
             "Half of what decides a tip is the rider, of whom it knows nothing.",
             "Said before the ride, so without the fare: the same model told the fare at drop-off errs less (see above).",
             _trips.OUTSIDE,
+            _trips.CHOSEN,
         ),
         features=(*COLUMNS, "card"),
     )
