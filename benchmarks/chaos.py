@@ -70,7 +70,7 @@ class Plan:
     broker: bool = False
 
     def victims(self, progress: float) -> list[str]:
-        """Who may be killed when this share of the events is decided."""
+        """Who may be killed when this share of the events is sent."""
         if progress < 1 / 3:
             return names()
         return ["decision"] if progress < 2 / 3 else ["gateway"]
@@ -156,7 +156,7 @@ async def _kill_at_random(plan: Plan, system: System, kills: list[str], findings
     rng, thirds = Random(f"{plan.seed}/monkey"), [1 / 6, 3 / 6, 5 / 6] if plan.broker else []
     while True:
         await asyncio.sleep(plan.every_s * rng.uniform(0.5, 1.5))
-        progress = len(findings.decided) / plan.events
+        progress = len(findings.asked) / plan.events
         if thirds and progress > thirds[0]:
             thirds.pop(0)
             kills.append(_kill_broker(system.settings))
