@@ -240,6 +240,6 @@ def _app(name: str, settings: Settings) -> App:
         broker_session_timeout=session_s,
         broker_heartbeat_interval=session_s / 6,  # a member learns of a rebalance by its next heartbeat
         broker_rebalance_timeout=60.0,
-        broker_request_timeout=40.0,  # a short one turns a 20 s outage into failures (FACTS.md)
+        broker_request_timeout=40.0,  # a short one turns a 20 s outage into failures (see app.bus)
         broker_client_id=name,
     )

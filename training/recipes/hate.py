@@ -19,7 +19,7 @@ from training.recipes import _content, _linear
 
 LICENCE = "Davidson (MIT), ETHOS (GPL-3.0), Kaggle trending (CC0); tested on HateCheck (CC BY 4.0)."
 MACRO, WEIGHTED = 0.749, 0.899
-"""DATA.md: LinearSVC, five folds."""
+"""A LinearSVC on words, five folds: the macro and weighted F1 to beat."""
 
 PREFERENCES = np.arange(0, 1.5, 0.1)
 """Added to the score of hate, the rare class, before the highest is taken; chosen within the training folds."""
