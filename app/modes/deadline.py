@@ -2,7 +2,7 @@
 
 Between the loop and the model. A call that takes long has a thread, which is left behind when it hangs: Python cannot
 end a thread. A call that takes a millisecond is made `at_once`, in the event loop's own thread, because handing it over
-and back costs more than the call: at 100 rides/s, 26 ms from POST to decision with a thread and 19 ms without.
+and back costs more than the call (docs/decisions/0004 has what was measured, and of which build).
 """
 
 import asyncio

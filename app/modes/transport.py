@@ -268,7 +268,7 @@ class App(faust.App):
             await self.crash(error)
 
     def _crash(self, reason: BaseException) -> None:
-        """What any service of the app fails with ends here; the consumer's runs in a thread of its own."""
+        """What any service of the app fails with ends here, in the loop's next turn."""
         self.failed.get_loop().call_soon_threadsafe(self.fail, reason)
         super()._crash(reason)
 
