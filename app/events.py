@@ -1,4 +1,4 @@
-"""Events: past-tense facts that enter through the gateway and live on the topics `rides` and `uploads`.
+"""Events: past-tense facts that enter through the gateway and live on the topics of rides, uploads and transactions.
 
 Each message is frozen, and its version is part of its type tag: a change that is not a new field with a default
 is a new tag. The tag is also the CloudEvents `ce_type`, so one string names a message everywhere.
@@ -18,6 +18,8 @@ Zone = Annotated[int, Meta(ge=1, le=265, description="NYC TLC taxi zone")]
 Kilometres = Annotated[float, Meta(ge=0, le=2000)]
 Minutes = Annotated[float, Meta(ge=0, le=1440)]
 Dollars = Annotated[float, Meta(ge=0, le=10_000)]
+Amount = Annotated[float, Meta(ge=0, le=1_000_000, description="US dollars")]
+Source = Literal["atm", "online", "pos"]
 
 Kind = Literal["ride", "upload", "transaction"]
 
@@ -42,7 +44,7 @@ class Event(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag
 
     Attributes:
         event_id: unique per event; a resend carries the same one.
-        user_id: who it concerns; the Kafka key, so a user's events keep their order.
+        user_id: who it concerns, and the only one who may see what is decided.
         at: event time: when it happened, not when it was received.
     """
 
@@ -51,6 +53,11 @@ class Event(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag
     event_id: Id
     user_id: Id
     at: Instant
+
+    @property
+    def key(self) -> str:
+        """The Kafka key: events that share it keep their order, and meet in one worker."""
+        return self.user_id
 
 
 class RideEvent(Event, frozen=True, gc=False, kw_only=True):
@@ -135,9 +142,52 @@ class ContentUpdated(UploadEvent, frozen=True, gc=False, kw_only=True, tag="mill
     """The uploader changed it: judged afresh, as a new revision of the same subject."""
 
 
+class TransactionEvent(Event, frozen=True, gc=False, kw_only=True):
+    """Of a card: keyed by it, for its history is what tells a fraud.
+
+    Attributes:
+        user_id: the card holder.
+        source: the terminal is a cash machine, a web shop or a till; it chooses the topic.
+    """
+
+    kind: ClassVar[Kind] = "transaction"
+
+    transaction_id: Id
+    card_id: Id
+    terminal_id: Id
+    source: Source
+    amount_usd: Amount
+
+    @property
+    def subject_id(self) -> str:
+        return self.transaction_id
+
+    @property
+    def key(self) -> str:
+        return self.card_id
+
+
+class TransactionMade(TransactionEvent, frozen=True, gc=False, kw_only=True, tag="millrace.transaction.made.v1"):
+    """A card was used; opens the subject, and `fraud` answers it."""
+
+
+class FraudReported(
+    TransactionEvent, frozen=True, gc=False, kw_only=True, tag="millrace.transaction.fraud_reported.v1"
+):
+    """The card holder disputed a transaction, days later as a rule: the ground truth of its prediction.
+
+    Attributes:
+        at: when it was reported.
+        made_at: when the transaction was made; the other fields repeat the transaction's.
+    """
+
+    made_at: Instant
+
+
 AnyRide = RideRequested | RideStarted | RidePositioned | RideCompleted | RideCancelled
 AnyUpload = ContentUploaded | ContentUpdated
-AnyEvent = AnyRide | AnyUpload
+AnyTransaction = TransactionMade | FraudReported
+AnyEvent = AnyRide | AnyUpload | AnyTransaction
 
-OPENING: tuple[type[Event], ...] = (RideRequested, ContentUploaded, ContentUpdated)
+OPENING: tuple[type[Event], ...] = (RideRequested, ContentUploaded, ContentUpdated, TransactionMade)
 """The events that ask for a decision; the others correct one or tell how it came out."""

@@ -14,7 +14,7 @@ from typing import Any
 from app.bus import Delivered, Outgoing, partition_of
 from app.codec import Record, context, encode
 from app.errors import DeliveryFailed, InvalidMessage
-from app.events import ContentUploaded, Event, Place, RideRequested
+from app.events import ContentUploaded, Event, Place, RideRequested, TransactionMade
 from app.registry import Artifact
 from app.topics import TOPICS
 
@@ -120,6 +120,12 @@ class Events:
         common = self._common("upload_id", "v")
         return ContentUploaded(**{**common, "title": "How to sharpen a kitchen knife", **fields})
 
+    def transaction(self, **fields: Any) -> TransactionMade:
+        """Ten dollars at a till, unless `fields` say otherwise; each user has one card."""
+        common = self._common("transaction_id", "t")
+        card = {"card_id": f"{common['user_id']}-card", "terminal_id": "till-1", "source": "pos", "amount_usd": 10.0}
+        return TransactionMade(**{**common, **card, **fields})
+
     def _common(self, subject: str, prefix: str) -> dict[str, Any]:
         number = next(self._number)
         return {
@@ -132,10 +138,10 @@ class Events:
 
 def outgoing(event: Event, topic: str, traceparent: str | None = None) -> Outgoing:
     """An event as the gateway sends it."""
-    return Outgoing(topic, event.user_id.encode(), encode(event), context(event, traceparent))
+    return Outgoing(topic, event.key.encode(), encode(event), context(event, traceparent))
 
 
 def record(event: Event, topic: str = "rides", partition: int = 0, offset: int = 0) -> Record:
     """An event as a worker receives it, timestamped with its event time."""
     timestamp_ms = round(event.at.timestamp() * 1000)
-    return Record(topic, partition, offset, timestamp_ms, event.user_id.encode(), encode(event), context(event))
+    return Record(topic, partition, offset, timestamp_ms, event.key.encode(), encode(event), context(event))

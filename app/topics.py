@@ -6,11 +6,11 @@ Pure; `app.topic_admin` creates and checks them on the brokers at start.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, get_args
 
 from app.decisions import Decision
 from app.errors import TopicMismatch
-from app.events import AnyRide, AnyUpload
+from app.events import AnyRide, AnyTransaction, AnyUpload, Source
 from app.predictions import Prediction
 from app.settings import Settings
 
@@ -47,14 +47,17 @@ MAX_PREDICTION_BYTES = 1 << 20
 
 RIDES = Topic("rides", AnyRide, "user_id", timedelta(days=7))
 UPLOADS = Topic("uploads", AnyUpload, "user_id", timedelta(days=7))
+TRANSACTIONS: Mapping[Source, Topic] = {
+    source: Topic(f"transactions.{source}", AnyTransaction, "card_id", timedelta(days=7)) for source in get_args(Source)
+}
 PREDICTIONS = Topic(
     "predictions",
     Prediction,
-    "user_id",
+    "key of the event",
     timedelta(days=7),
     config={"max.message.bytes": str(MAX_PREDICTION_BYTES)},
 )
-DECISIONS = Topic("decisions", Decision, "user_id", timedelta(days=30))
+DECISIONS = Topic("decisions", Decision, "key of the event", timedelta(days=30))
 DEAD_LETTERS = Topic(
     "dead-letters",
     None,
@@ -64,7 +67,7 @@ DEAD_LETTERS = Topic(
     config={"max.message.bytes": str(20 * 1024 * 1024)},  # the largest record of any topic, and why it came here
 )
 
-TOPICS = (RIDES, UPLOADS, PREDICTIONS, DECISIONS, DEAD_LETTERS)
+TOPICS = (RIDES, UPLOADS, *TRANSACTIONS.values(), PREDICTIONS, DECISIONS, DEAD_LETTERS)
 
 
 MAX_SNAPSHOT_BYTES = 16 * 1024 * 1024

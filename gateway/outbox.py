@@ -109,7 +109,7 @@ def record(event: Event, traceparent: str | None) -> Outgoing:
     """The Kafka record of an event; a trace begins here unless the client has begun one."""
     topic = RIDES if isinstance(event, AnyRide) else UPLOADS
     trace = traceparent or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
-    return Outgoing(topic.name, event.user_id.encode(), codec.encode(event), codec.context(event, trace))
+    return Outgoing(topic.name, event.key.encode(), codec.encode(event), codec.context(event, trace))
 
 
 def _seen(done: "asyncio.Future[list[Delivered]]") -> None:
