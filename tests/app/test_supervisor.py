@@ -102,7 +102,8 @@ def test_a_part_that_keeps_failing_is_started_ever_more_slowly(start: Start, tmp
 def test_stopping_ends_every_part_even_a_stubborn_one(start: Start, tmp_path: Path) -> None:
     parent = start("idle", "stubborn")
     pids = [pid_of(tmp_path, "idle"), pid_of(tmp_path, "stubborn")]
-    until(lambda: (tmp_path / "stubborn.log").read_text() == "up\n")
+    log = tmp_path / "stubborn.log"
+    until(lambda: log.exists() and log.read_text() == "up\n")
     parent.send_signal(signal.SIGTERM)
     assert parent.wait(10) == 0
     assert not any(alive(pid) for pid in pids)
