@@ -105,7 +105,7 @@ def test_stopping_ends_every_part_even_a_stubborn_one(start: Start, tmp_path: Pa
     log = tmp_path / "stubborn.log"
     until(lambda: log.exists() and log.read_text() == "up\n")
     parent.send_signal(signal.SIGTERM)
-    assert parent.wait(10) == 0
+    assert parent.wait(30) == 0
     assert not any(alive(pid) for pid in pids)
     assert not (tmp_path / "processes.json").exists()
 
@@ -120,5 +120,5 @@ def test_nothing_outlives_a_killed_parent(start: Start, tmp_path: Path) -> None:
 def test_the_end_of_an_essential_part_is_the_end_of_all(start: Start, tmp_path: Path) -> None:
     parent = start("idle", "last")
     pid = pid_of(tmp_path, "idle")
-    assert parent.wait(10) == 0
+    assert parent.wait(30) == 0
     assert not alive(pid)

@@ -31,7 +31,7 @@ async def test_another_partition_count_is_an_error_not_a_hang(settings: Settings
     started = monotonic()
     with pytest.raises(TopicMismatch, match=f"MILLRACE_PARTITIONS={settings.partitions}$"):
         await ensure(settings.model_copy(update={"partitions": settings.partitions + 1}))
-    assert monotonic() - started < 5
+    assert monotonic() - started < 20
 
 
 async def test_no_broker_is_an_error_within_the_deadline(settings: Settings) -> None:
@@ -39,4 +39,4 @@ async def test_no_broker_is_an_error_within_the_deadline(settings: Settings) -> 
     started = monotonic()
     with pytest.raises(ServiceUnavailable, match="MILLRACE_KAFKA"):
         await ensure(nowhere, within=timedelta(seconds=1))
-    assert monotonic() - started < 3
+    assert monotonic() - started < 10

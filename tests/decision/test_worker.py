@@ -53,7 +53,7 @@ class Process:
     def end(self, number: int) -> int:
         assert self._child is not None
         self._child.send_signal(number)
-        return self._child.wait(20)
+        return self._child.wait(60)
 
     @property
     def ended(self) -> int | None:
