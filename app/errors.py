@@ -64,3 +64,35 @@ class DeliveryFailed(ServiceUnavailable):
 
     def __init__(self, problem: str) -> None:
         super().__init__("kafka", problem)
+
+
+class AskingFailed(MillraceError):
+    """A synchronous question got no answer; its subclasses say why. Attribute `agent`: who was asked."""
+
+    def __init__(self, agent: str, problem: str) -> None:
+        self.agent, self.problem = agent, problem
+        super().__init__(f"{agent}: {problem}")
+
+
+class DeadlineExceeded(AskingFailed):
+    """No answer by the deadline. The work is dropped unscored where it has not begun."""
+
+
+class NotServed(AskingFailed):
+    """No worker serves this agent now. Attribute `retry_after_s`: a sensible wait before the next try, seconds."""
+
+    retry_after_s = 2.0  # a supervisor has a worker back within a second or two
+
+
+class Overloaded(AskingFailed):
+    """As many questions as may wait are waiting already. Attribute `retry_after_s`: as in `NotServed`."""
+
+    retry_after_s = 1.0
+
+
+class TooLarge(AskingFailed):
+    """More rows or bytes than one question may have: ask in parts."""
+
+
+class NotAnswered(AskingFailed):
+    """The worker could not read the question, or not send its answer: asking the same again will not help."""

@@ -12,7 +12,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.errors import InvalidMessage, MillraceError, ServiceUnavailable, UnknownMessage
+from app.errors import (
+    DeadlineExceeded,
+    InvalidMessage,
+    MillraceError,
+    NotAnswered,
+    NotServed,
+    Overloaded,
+    ServiceUnavailable,
+    TooLarge,
+    UnknownMessage,
+)
 from app.tokens import Unauthenticated
 
 MEDIA_TYPE = "application/problem+json"
@@ -65,6 +75,14 @@ def of(error: Exception) -> Response:
             wait_s = max(1, round(error.retry_after_s))
             detail = f"{error.part} does not answer; send the same again later"
             return problem(503, detail, headers={"Retry-After": str(wait_s)})
+        case NotServed() | Overloaded():
+            return problem(503, str(error), headers={"Retry-After": str(max(1, round(error.retry_after_s)))})
+        case DeadlineExceeded():
+            return problem(504, str(error))
+        case TooLarge():
+            return problem(413, str(error))
+        case NotAnswered():
+            return problem(422, str(error))
         case HTTPException():
             return problem(error.status_code, headers=error.headers)
         case _:
