@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+import numpy as np
+
 from app.agent import Agent, Scores
 from app.bus import Outgoing
 from app.codec import SOURCE, Decoder, Headers, Record, encode, header
@@ -42,6 +44,22 @@ class Outcome:
     failed: Sequence[Failed]
 
 
+@dataclass(frozen=True)
+class Scored:
+    """A batch read and scored, before anything is worded: what replay writes down in columns.
+
+    Attributes:
+        records, events: n of them, those the agent sees, in the order of the records.
+        scores: of these n.
+        failed: what could not be decoded, then what could not be scored.
+    """
+
+    records: Sequence[Record]
+    events: Sequence[AnyEvent]
+    scores: Scores
+    failed: Sequence[Failed]
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -53,6 +71,7 @@ class Processor:
         version: of the model.
         arm: of a rollout.
         clock: the wall clock; it only measures latency.
+        sees: which events reach the model; the agent's own word by default.
     """
 
     def __init__(
@@ -64,24 +83,33 @@ class Processor:
         *,
         arm: str = "live",
         clock: Callable[[], datetime] = utc_now,
+        sees: Callable[[AnyEvent], bool] | None = None,
     ) -> None:
         self._agent, self._version, self._arm, self._clock = agent, version, arm, clock
-        self._decoder, self._scorer = decoder, scorer
+        self._decoder, self._scorer, self._sees = decoder, scorer, sees or agent.sees
 
     async def process(self, records: Sequence[Record], memory: Memory) -> Outcome:
+        """Decode and score these records, in order, and word the predictions; see `score`."""
+        return self.word(await self.score(records, memory))
+
+    async def score(self, records: Sequence[Record], memory: Memory) -> Scored:
         """Decode and score these records, in order; what cannot be decoded or scored fails alone."""
         messages, undecoded = self._decoder.decode_batch(records)
         failed = [Failed(failure.record, cause_of(failure.error), str(failure.error)) for failure in undecoded]
-        sees = self._agent.sees
+        sees = self._sees
         rows = [row for row, message in enumerate(messages) if message is not None and sees(message)]
         events = [message for row in rows if (message := messages[row]) is not None]
         if not events:
-            return Outcome(self._clock(), [], failed)
+            return Scored([], [], Scores(np.empty(0)), failed)
         scores = await self._scorer.score(events, memory)
-        at = self._clock()
         seen = [records[row] for row in rows]
         failed += [Failed(seen[row], SCORING_FAILED, problem) for row, problem in sorted(scores.problems.items())]
-        return Outcome(at, self._predictions(seen, events, scores, at), failed)
+        return Scored(seen, events, scores, failed)
+
+    def word(self, scored: Scored) -> Outcome:
+        """What was scored just now, as messages."""
+        at = self._clock()
+        return Outcome(at, self._predictions(scored.records, scored.events, scored.scores, at), scored.failed)
 
     def _predictions(
         self, records: Sequence[Record], events: Sequence[AnyEvent], scores: Scores, at: datetime
