@@ -67,6 +67,15 @@ DEAD_LETTERS = Topic(
     config={"max.message.bytes": str(20 * 1024 * 1024)},  # the largest record of any topic, and why it came here
 )
 
+REPLAYED = Topic(
+    "predictions.replay",
+    Prediction,
+    "user_id",
+    timedelta(days=7),
+    config={"max.message.bytes": str(MAX_PREDICTION_BYTES)},
+)
+"""What a replay says; nobody here reads it, and it is created by the first replay that writes to it."""
+
 TOPICS = (RIDES, UPLOADS, *TRANSACTIONS.values(), PREDICTIONS, DECISIONS, DEAD_LETTERS)
 
 
