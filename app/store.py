@@ -40,7 +40,7 @@ class Store:
 
         Raises `ConfigurationError` for a url nobody understands, and for tables that are not ours as they are now.
         """
-        store = cls(_engine(url))
+        store = cls(engine_for(url))
         store._create()
         store._compare()
         return store
@@ -157,7 +157,8 @@ def answering() -> Iterator[None]:
         raise ServiceUnavailable("database", str(error.orig)) from error
 
 
-def _engine(url: str) -> Engine:
+def engine_for(url: str) -> Engine:
+    """An engine for a database of ours; connects to nothing yet. Raises `ConfigurationError` for a url nobody understands."""
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() != "sqlite":
