@@ -11,6 +11,7 @@ Detail = dict[str, object]
 """JSON-encodable extras of one prediction: `track` of `eta`, `of` of `duplicate`, probabilities by label."""
 
 Stage = Literal["initial", "correction"]
+Via = Literal["stream", "ask"]
 
 
 class Prediction(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="millrace.prediction.v1"):
@@ -21,6 +22,7 @@ class Prediction(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fiel
         subject_id: the ride or upload it is about.
         value: in `unit` ("min", "usd", "probability", "similarity").
         stage: "initial" answers the opening event, "correction" a later one of the same subject.
+        via: how it came about: "stream", from an event on its topic; "ask", somebody asked, and no event stands behind it.
         arm: which arm of a rollout made it; "live" where there is no rollout.
         topic, partition, offset: the scored record.
         event_at: event time of the scored event.
@@ -44,4 +46,5 @@ class Prediction(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fiel
     latency_ms: float
     stage: Stage = "initial"
     arm: str = "live"
+    via: Via = "stream"
     detail: Detail | None = None

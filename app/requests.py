@@ -4,11 +4,12 @@ Between `app.asking` (who asks) and `app.modes.ask` (who answers). One record is
 say until when an answer is of use and where it is to go, so that a worker can drop, or refuse, what it does not decode.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple, Self
 
 from msgspec import Struct
 
-from app.codec import Headers, header
+from app.codec import Headers
 from app.errors import InvalidMessage
 from app.events import AnyEvent
 from app.predictions import Detail
@@ -25,10 +26,14 @@ MAX_REPLY_BYTES = 4 << 20
 MAX_WITHIN_S = 30.0
 """The longest anybody may wait for an answer."""
 
-SYNCHRONOUS = "ask"
-"""`Prediction.via` of what was made on request."""
+
 
 DEADLINE, REPLY_TO, ASKER, CALL = "deadline_ms", "reply_partition", "asker", "call"
+
+
+def request_group(agent: str) -> str:
+    """The consumer group in which an agent's workers answer; who is in it serves the agent."""
+    return f"millrace.{agent}.requests"
 
 
 class Request(Struct, frozen=True, gc=False, tag_field="type", tag="millrace.request.v1"):
@@ -68,7 +73,8 @@ class Address(NamedTuple):
     @classmethod
     def read(cls, headers: Headers) -> Self:
         """The address in these headers. Raises `InvalidMessage` naming the header that is missing or wrong."""
-        return cls(_number(headers, DEADLINE), _number(headers, REPLY_TO), _text(headers, ASKER), _text(headers, CALL))
+        named = dict(headers)
+        return cls(_number(named, DEADLINE), _number(named, REPLY_TO), _text(named, ASKER), _text(named, CALL))
 
 
 class Reply(Struct, frozen=True, gc=False, omit_defaults=True, tag_field="type", tag="millrace.reply.v1"):
@@ -79,6 +85,7 @@ class Reply(Struct, frozen=True, gc=False, omit_defaults=True, tag_field="type",
         details: extras of each row, or empty when the agent gives none.
         problems: row (as a decimal number) -> why it has no value.
         error: why there is no answer at all; everything else is empty then.
+        passing: whether the error may pass, so that asking again later makes sense.
     """
 
     asker: str
@@ -90,6 +97,7 @@ class Reply(Struct, frozen=True, gc=False, omit_defaults=True, tag_field="type",
     details: tuple[Detail | None, ...] = ()
     problems: dict[str, str] = {}
     error: str = ""
+    passing: bool = False
 
 
 class Answer(NamedTuple):
@@ -110,15 +118,15 @@ class Answer(NamedTuple):
     problems: dict[int, str]
 
 
-def _text(headers: Headers, name: str) -> str:
-    text = header(headers, name)
-    if not text or len(text) > 64:
+def _text(headers: Mapping[str, bytes], name: str) -> str:
+    raw = headers.get(name, b"")
+    if not 0 < len(raw) <= 64 or not raw.isascii():
         raise InvalidMessage("a request carries this header", name)
-    return text
+    return raw.decode()
 
 
-def _number(headers: Headers, name: str) -> int:
+def _number(headers: Mapping[str, bytes], name: str) -> int:
     text = _text(headers, name)
-    if not text.isdecimal() or not text.isascii() or len(text) > 15:
+    if not text.isdecimal() or len(text) > 15:
         raise InvalidMessage("not a whole number", name)
     return int(text)

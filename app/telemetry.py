@@ -29,6 +29,11 @@ LATENCY = Histogram(
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30),
 )
 HANGS = Counter("millrace_hangs", "Calls of a model or its features that did not return in time", ["agent"])
+REQUESTS = Counter("millrace_requests", "Synchronous questions taken, by how each ended", ["agent", "outcome"])
+REQUESTS_AT_ONCE = Histogram(
+    "millrace_requests_at_once", "Synchronous questions scored together", ["agent"], buckets=(1, 2, 4, 8, 16, 32, 64, 128)
+)
+REPLIES = Counter("millrace_replies", "Answers that came in on our partition, by what they were", ["kind"])
 DECISIONS = Counter("millrace_decisions", "Decisions on the topic, repeats included", ["kind", "action"])
 MISSING = Counter("millrace_missing_answers", "Expected models without an answer when a decision was made", ["model"])
 LAG = Gauge("millrace_lag_records", "Records of the assigned partitions not yet committed", ["group"])

@@ -112,7 +112,9 @@ async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str
 
 async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Topic], settings: Settings) -> None:
     new = [
-        NewTopic(topic.name, settings.partitions, settings.replication, topic_configs=topic.configuration)
+        NewTopic(
+            topic.name, topic.partitions or settings.partitions, settings.replication, topic_configs=topic.configuration
+        )
         for topic in topics
     ]
     response = await admin.create_topics(new, timeout_ms=_REQUEST_MS)

@@ -12,6 +12,7 @@ from app.decisions import Decision
 from app.errors import TopicMismatch
 from app.events import AnyRide, AnyTransaction, AnyUpload, Source
 from app.predictions import Prediction
+from app.requests import MAX_REPLY_BYTES, Reply, Request
 from app.settings import Settings
 
 
@@ -24,6 +25,7 @@ class Topic:
         key: the field that is the Kafka key.
         copartitioned: shares its partition count with every other such topic, so that one decision worker owns the
             same users on all of them.
+        partitions: its own count, where that is not the settings'.
         config: Kafka's own topic settings besides retention and cleanup.
     """
 
@@ -33,6 +35,7 @@ class Topic:
     retention: timedelta
     cleanup: Literal["delete", "compact"] = "delete"
     copartitioned: bool = True
+    partitions: int | None = None
     config: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -67,6 +70,19 @@ DEAD_LETTERS = Topic(
     config={"max.message.bytes": str(20 * 1024 * 1024)},  # the largest record of any topic, and why it came here
 )
 
+_PASSING = {"segment.ms": "600000", "retention.bytes": str(64 << 20), "segment.bytes": str(16 << 20)}
+"""A question is worth nothing after seconds; what is kept is for whoever wants to see what was asked just now."""
+
+REPLIES = Topic(
+    "replies",
+    Reply,
+    "none: the asker names the partition",
+    timedelta(minutes=10),
+    copartitioned=False,
+    partitions=16,  # more than there will be gateways; those beyond would share
+    config={**_PASSING, "max.message.bytes": str(MAX_REPLY_BYTES)},
+)
+
 REPLAYED = Topic(
     "predictions.replay",
     Prediction,
@@ -76,7 +92,7 @@ REPLAYED = Topic(
 )
 """What a replay says; nobody here reads it, and it is created by the first replay that writes to it."""
 
-TOPICS = (RIDES, UPLOADS, *TRANSACTIONS.values(), PREDICTIONS, DECISIONS, DEAD_LETTERS)
+TOPICS = (RIDES, UPLOADS, *TRANSACTIONS.values(), PREDICTIONS, DECISIONS, DEAD_LETTERS, REPLIES)
 
 
 MAX_SNAPSHOT_BYTES = 16 * 1024 * 1024
@@ -91,6 +107,16 @@ _STATE_CONFIG = {
 def state_topic(agent: str) -> Topic:
     """The snapshots of a stateful agent: partition i of this topic holds those of partition i of its input."""
     return Topic(f"state.{agent}", None, "partition", timedelta(days=3650), cleanup="compact", config=_STATE_CONFIG)
+
+
+def request_topic(agent: str) -> Topic:
+    """The synchronous questions to an agent, see `app.requests`."""
+    return Topic(f"requests.{agent}", Request, "none", timedelta(minutes=10), copartitioned=False, config=_PASSING)
+
+
+def agent_topics(agent: str, *, stateful: bool) -> list[Topic]:
+    """The topics that exist for one agent alone."""
+    return [request_topic(agent), *([state_topic(agent)] if stateful else [])]
 
 
 @dataclass(frozen=True)
@@ -143,6 +169,12 @@ def _check(topic: Topic, found: Found, cluster: Cluster, settings: Settings) -> 
             f"it has {found.partitions} partitions and MILLRACE_PARTITIONS is {settings.partitions}, so its workers "
             "would not own the same users as the others",
             _repartition(found.partitions, cluster),
+        )
+    if topic.partitions is not None and found.partitions < topic.partitions:
+        raise TopicMismatch(
+            topic.name,
+            f"it has {found.partitions} partitions and needs {topic.partitions}",
+            f"add some: kafka-topics.sh --alter --topic {topic.name} --partitions {topic.partitions}",
         )
     if found.replication < settings.replication:
         raise TopicMismatch(

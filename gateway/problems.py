@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.errors import (
+    AskingFailed,
     DeadlineExceeded,
     InvalidMessage,
     MillraceError,
@@ -26,6 +27,14 @@ from app.errors import (
 from app.tokens import Unauthenticated
 
 MEDIA_TYPE = "application/problem+json"
+ASKING: dict[type[AskingFailed], int] = {
+    DeadlineExceeded: 504,
+    NotServed: 503,
+    Overloaded: 503,
+    TooLarge: 413,
+    NotAnswered: 422,
+}
+"""What it means that a synchronous question got no answer."""
 logger = logging.getLogger(__name__)
 
 
@@ -75,14 +84,9 @@ def of(error: Exception) -> Response:
             wait_s = max(1, round(error.retry_after_s))
             detail = f"{error.part} does not answer; send the same again later"
             return problem(503, detail, headers={"Retry-After": str(wait_s)})
-        case NotServed() | Overloaded():
-            return problem(503, str(error), headers={"Retry-After": str(max(1, round(error.retry_after_s)))})
-        case DeadlineExceeded():
-            return problem(504, str(error))
-        case TooLarge():
-            return problem(413, str(error))
-        case NotAnswered():
-            return problem(422, str(error))
+        case AskingFailed():
+            wait = {"Retry-After": str(round(error.retry_after_s))} if isinstance(error, NotServed | Overloaded) else None
+            return problem(ASKING[type(error)], str(error), headers=wait)
         case HTTPException():
             return problem(error.status_code, headers=error.headers)
         case _:

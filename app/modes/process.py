@@ -16,7 +16,7 @@ from app.codec import SOURCE, Decoder, Headers, Record, encode, header
 from app.events import AnyEvent
 from app.modes.dead_letters import PREDICTION_TOO_LARGE, SCORING_FAILED, cause_of, dead_letter
 from app.modes.scoring import Memory, Scorer
-from app.predictions import Prediction
+from app.predictions import Prediction, Via
 from app.telemetry import RECORDS, child_of
 from app.topics import MAX_PREDICTION_BYTES, PREDICTIONS
 
@@ -70,6 +70,7 @@ class Processor:
     Args:
         version: of the model.
         arm: of a rollout.
+        via: how the predictions come about.
         clock: the wall clock; it only measures latency.
         sees: which events reach the model; the agent's own word by default.
     """
@@ -82,10 +83,11 @@ class Processor:
         scorer: Scorer,
         *,
         arm: str = "live",
+        via: Via = "stream",
         clock: Callable[[], datetime] = utc_now,
         sees: Callable[[AnyEvent], bool] | None = None,
     ) -> None:
-        self._agent, self._version, self._arm, self._clock = agent, version, arm, clock
+        self._agent, self._version, self._arm, self._via, self._clock = agent, version, arm, via, clock
         self._decoder, self._scorer, self._sees = decoder, scorer, sees or agent.sees
 
     async def process(self, records: Sequence[Record], memory: Memory) -> Outcome:
@@ -136,6 +138,7 @@ class Processor:
                     latency_ms=round(max(0.0, now_ms - record.timestamp_ms), 3),
                     stage=agent.stage(event),
                     arm=self._arm,
+                    via=self._via,
                     detail=detail,
                 ),
             )
