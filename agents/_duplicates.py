@@ -104,10 +104,14 @@ def version_of(event: UploadEvent, text: Fingerprint) -> Version:
 
 
 class DuplicateIndex:
-    """The index in the database at a SQLAlchemy url; one per worker, any number of workers."""
+    """The index in the database at a SQLAlchemy url; one per worker, any number of workers.
 
-    def __init__(self, database_url: str) -> None:
-        self._engine = engine_for(database_url)
+    Args:
+        remember: false for one that is only asked: it remembers nothing, and looks each version up as if it came alone.
+    """
+
+    def __init__(self, database_url: str, *, remember: bool = True) -> None:
+        self._engine, self._remember = engine_for(database_url, writes=remember), remember
         self._ready = False
 
     def close(self) -> None:
@@ -121,7 +125,8 @@ class DuplicateIndex:
         if not arriving:
             return []
         with self._transaction() as connection:
-            return _Visit(connection, arriving).matches()
+            visit = _Visit(connection, arriving)
+            return visit.matches() if self._remember else visit.lookups()
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -169,6 +174,9 @@ class _Visit:
         self._insert(versions, [_row(version) for version in new_versions])
         self._insert(bands, new_bands)
         return found
+
+    def lookups(self) -> list[Match | None]:
+        return [self._best(version) for version in self._arriving]
 
     def _join_crowds(self, version: Version) -> list[dict[str, int]]:
         self._versions[version.id] = version

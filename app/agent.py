@@ -45,7 +45,9 @@ class State(Protocol):
 class Shared(Protocol):
     """What a stateful agent shares between all its workers: it keeps itself, in the database."""
 
-    def __init__(self, database_url: str) -> None: ...
+    def __init__(self, database_url: str, *, remember: bool = True) -> None:
+        """With `remember=False` it is only asked: what it is shown changes nothing, and no row sees the others."""
+        ...
 
 
 @dataclass
