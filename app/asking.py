@@ -45,3 +45,7 @@ class Asks(Protocol):
             NotAnswered: the worker refused the question (422).
         """
         ...
+
+    def serves(self, agent: str) -> bool:
+        """Whether a worker of this agent is there now, as `ask` would find; answered at once, of what is known."""
+        ...
