@@ -5,10 +5,23 @@ from typing import Literal
 
 from msgspec import Struct
 
-from app.events import Kind
+from app.events import Kind, Source
 
 Detail = dict[str, object]
-"""JSON-encodable extras of one prediction: `track` of `eta`, `of` of `duplicate`, probabilities by label."""
+"""JSON-encodable extras of one prediction: `track` of `eta`, `of` of `duplicate`, `Charge` of `fraud`, probabilities by label."""
+
+
+class Charge(Struct, frozen=True, gc=False):
+    """The detail of `fraud`: what a decision needs to know of the transaction besides its probability.
+
+    Attributes:
+        amount_usd: of the transaction; what is at stake.
+    """
+
+    amount_usd: float
+    terminal_id: str
+    source: Source
+
 
 Stage = Literal["initial", "correction"]
 Via = Literal["stream", "ask"]

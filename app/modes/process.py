@@ -18,7 +18,7 @@ from app.modes.dead_letters import PREDICTION_TOO_LARGE, SCORING_FAILED, cause_o
 from app.modes.scoring import Memory, Scorer
 from app.predictions import Prediction, Via
 from app.telemetry import RECORDS, child_of
-from app.topics import MAX_PREDICTION_BYTES, PREDICTIONS
+from app.topics import MAX_PREDICTION_BYTES, predictions_of
 
 _FRAME_BYTES = 4096  # what Kafka and the headers add to a prediction is a tenth of this
 
@@ -159,7 +159,8 @@ def outgoing(agent: str, outcome: Outcome) -> list[Outgoing]:
             error = f"its prediction would take {size} bytes, and the topic takes {MAX_PREDICTION_BYTES}"
             failed.append(Failed(record, PREDICTION_TOO_LARGE, error))
         else:
-            out.append(Outgoing(PREDICTIONS.name, record.key, value, headers.of(record, prediction), record.partition))
+            topic = predictions_of(prediction.kind).name
+            out.append(Outgoing(topic, record.key, value, headers.of(record, prediction), record.partition))
     RECORDS.labels(agent, "predicted").inc(len(out))
     RECORDS.labels(agent, "failed").inc(len(failed))
     out += [dead_letter(each.record, agent, each.cause, each.error, outcome.at) for each in failed]
