@@ -168,5 +168,5 @@ def find(name: str) -> Agent:
 
 def names() -> list[str]:
     """Every agent there is, by name, without loading any: the modules of `agents` that do not begin with `_`."""
-    package = importlib.import_module("agents")
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
+    modules = pkgutil.iter_modules(importlib.import_module("agents").__path__)
+    return sorted(each.name for each in modules if not each.name.startswith("_") and not each.ispkg)

@@ -21,6 +21,9 @@ class Settings(BaseSettings):
         "auto", description="which broker is embedded; auto: Apache Kafka, or Tansu where its jars cannot be had"
     )
     database: str | None = Field(None, description="SQLAlchemy url; unset: SQLite in the data directory")
+    customers: str | None = Field(
+        None, description="SQLAlchemy url of the customers' history; unset: SQLite in the data directory"
+    )
     registry: str | None = Field(
         None, description="model registry directory; unset: the models that ship with Millrace"
     )
@@ -62,6 +65,10 @@ class Settings(BaseSettings):
     @property
     def database_url(self) -> str:
         return self.database or f"sqlite:///{(self.data_dir / 'millrace.db').resolve()}"
+
+    @property
+    def customers_url(self) -> str:
+        return self.customers or f"sqlite:///{(self.data_dir / 'customers.db').resolve()}"
 
 
 def read_settings(**overrides: object) -> Settings:

@@ -157,8 +157,11 @@ def answering() -> Iterator[None]:
         raise ServiceUnavailable("database", str(error.orig)) from error
 
 
-def engine_for(url: str) -> Engine:
-    """An engine for a database of ours; connects to nothing yet. Raises `ConfigurationError` for a url nobody understands."""
+def engine_for(url: str, setting: str = "MILLRACE_DATABASE") -> Engine:
+    """An engine for the database that `setting` names; connects to nothing yet.
+
+    Raises `ConfigurationError` for a url nobody understands.
+    """
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() != "sqlite":
@@ -167,7 +170,7 @@ def engine_for(url: str) -> Engine:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(parsed, connect_args={"timeout": _BUSY_S})
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise ConfigurationError(f"MILLRACE_DATABASE: {error}") from error
+        raise ConfigurationError(f"{setting}: {error}") from error
     event.listen(engine, "connect", _tune_sqlite)
     return engine
 

@@ -1,0 +1,44 @@
+"""Many rows into a table, as fast as the database takes them: PostgreSQL's COPY, SQLite's executemany."""
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Connection, Table, insert
+
+Row = Sequence[Any]
+"""One value for each column of the table, in its order."""
+
+_CHUNK = 5000
+"""Rows in memory at a time for executemany; more is not faster."""
+
+
+def load(connection: Connection, table: Table, rows: Iterable[Row]) -> int:
+    """Append rows within the connection's transaction; how many. Memory does not grow with their number.
+
+    COPY moves some ten times as many rows a second as INSERT does, for it parses no statement per row.
+    """
+    if connection.dialect.name == "postgresql":
+        return _copy(connection, table, rows)
+    return _insert(connection, table, rows)
+
+
+def _copy(connection: Connection, table: Table, rows: Iterable[Row]) -> int:
+    prepare = connection.dialect.identifier_preparer
+    names = ", ".join(prepare.quote(column.name) for column in table.columns)  # of our own tables, quoted
+    convert = [column.type.dialect_impl(connection.dialect).bind_processor(connection.dialect) for column in table.c]
+    driver: Any = connection.connection.driver_connection
+    count = 0
+    with driver.cursor() as cursor, cursor.copy(f"COPY {prepare.format_table(table)} ({names}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row([value if bind is None else bind(value) for bind, value in zip(convert, row, strict=True)])
+            count += 1
+    return count
+
+
+def _insert(connection: Connection, table: Table, rows: Iterable[Row]) -> int:
+    names, statement, remaining, count = table.columns.keys(), insert(table), iter(rows), 0
+    while chunk := [dict(zip(names, row, strict=True)) for row in islice(remaining, _CHUNK)]:
+        connection.execute(statement, chunk)
+        count += len(chunk)
+    return count
