@@ -23,18 +23,19 @@ def topics(
     from app.topics import TOPICS, missing
 
     settings = embedded.attached(read_settings(), ["kafka"])
-    wanted = [*TOPICS, *_states()]
+    wanted = [*TOPICS, *_agents_own()]
     action = topic_admin.ensure(settings, wanted[len(TOPICS) :]) if ensure else topic_admin.describe(settings, wanted)
     cluster = asyncio.run(action)
     _say_json(wanted, cluster) if as_json else _say(wanted, cluster, settings)
     missing(wanted, cluster, settings)  # raises on one of the wrong shape
 
 
-def _states() -> list["Topic"]:
+def _agents_own() -> list["Topic"]:
     from app import agent
-    from app.topics import state_topic
+    from app.topics import agent_topics
 
-    return [state_topic(name) for name in agent.names() if agent.find(name).state]
+    own = (agent_topics(name, stateful=agent.find(name).state is not None) for name in agent.names())
+    return [topic for topics in own for topic in topics]
 
 
 def _say(wanted: list["Topic"], cluster: "Cluster", settings: Settings) -> None:

@@ -44,11 +44,11 @@ def prepared(settings: Settings) -> Iterator[Settings]:
     import asyncio
 
     from app import agent, embedded, topic_admin
-    from app.topics import state_topic
+    from app.topics import agent_topics
 
     with embedded.services(settings) as resolved:
-        states = [state_topic(name) for name in agent.names() if agent.find(name).state]
-        asyncio.run(topic_admin.ensure(resolved, states))
+        own = (agent_topics(name, stateful=agent.find(name).state is not None) for name in agent.names())
+        asyncio.run(topic_admin.ensure(resolved, [topic for topics in own for topic in topics]))
         _preload()
         yield resolved
 

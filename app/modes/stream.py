@@ -20,6 +20,7 @@ from app.codec import Decoder, Record
 from app.errors import ConfigurationError
 from app.events import AnyEvent
 from app.examples import EXAMPLES
+from app.modes.ask import Answering
 from app.modes.group import Batching, Group
 from app.modes.lifecycle import EXIT_HUNG, Leave, settle, together, until_stopped
 from app.modes.process import Processor, outgoing
@@ -31,7 +32,7 @@ from app.modes.watchdog import watch
 from app.registry import Registry, open_registry
 from app.settings import Settings
 from app.telemetry import BATCH, HANGS, LATENCY, SCORING, setup_logging
-from app.topics import TOPICS, Topic, state_topic
+from app.topics import TOPICS, Topic, agent_topics
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ async def run(names: Sequence[str], settings: Settings) -> None:
     setup_logging(settings.log_level)
     registry = open_registry(settings)
     ready = [load(find(name), registry) for name in names]
-    await topic_admin.ensure(settings, [state_topic(each.agent.name) for each in ready if each.agent.state is not None])
+    own = (agent_topics(each.agent.name, stateful=each.agent.state is not None) for each in ready)
+    await topic_admin.ensure(settings, [topic for topics in own for topic in topics])
     await host(ready, settings)
 
 
@@ -71,19 +73,26 @@ def load(agent: Agent, registry: Registry) -> Ready:
 
 
 async def host(ready: Sequence[Ready], settings: Settings) -> None:
-    """Run agents that are ready in this process, each as a group of its own, on one producer; see `run`."""
+    """Run agents that are ready in this process, each as a group of its own, and answer what is asked of them; see `run`."""
     if settings.kafka is None:
         raise ConfigurationError("MILLRACE_KAFKA: a worker needs a broker; `millrace up` brings one along")
     producer = KafkaProducer(settings.kafka, "millrace.agents")
+    answers = KafkaProducer(settings.kafka, "millrace.answers")  # of their own: they never wait behind a micro-batch
     loops = [Loop(each, inputs(each.agent), producer, settings) for each in ready]
+    asked = [
+        Answering(each.agent, each.version, loop.scorer, answers, settings)
+        for each, loop in zip(ready, loops, strict=True)
+    ]
     try:
         await producer.start()
+        await answers.start()
         for loop in loops:
             await loop.warm()
         settle()
-        await until_stopped(*(loop.run() for loop in loops))
+        await until_stopped(*(each.run() for each in (*loops, *asked)))
     finally:
         await producer.close()
+        await answers.close()
 
 
 def inputs(agent: Agent) -> list[Topic]:
@@ -118,6 +127,11 @@ class Loop:
             limit_bytes=_WAITING_BYTES if waits else FETCH_BYTES,
             before_commit=self._save if self._snapshots is not None else None,
         )
+
+    @property
+    def scorer(self) -> Scorer:
+        """What scores this agent's batches; whoever else scores for it does so in turn, for a model need not be thread-safe."""
+        return self._scorer
 
     async def warm(self) -> None:
         """Score one example of each event the agent sees, so that the first ride does not wait for lazy set-up.
