@@ -89,7 +89,7 @@ async def host(ready: Sequence[Ready], settings: Settings) -> None:
         for loop in loops:
             await loop.warm()
         settle()
-        await until_stopped(*(each.run() for each in (*loops, *asked)))
+        await until_stopped(*(loop.run() for loop in loops), *(each.run() for each in asked))
     finally:
         await producer.close()
         await answers.close()
