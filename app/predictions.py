@@ -5,7 +5,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from app.events import Kind, Source
+from app.events import Amount, Kind, Source
 
 Detail = dict[str, object]
 """JSON-encodable extras of one prediction: `track` of `eta`, `of` of `duplicate`, `Charge` of `fraud`, probabilities by label."""
@@ -18,7 +18,7 @@ class Charge(Struct, frozen=True, gc=False):
         amount_usd: of the transaction; what is at stake.
     """
 
-    amount_usd: float
+    amount_usd: Amount
     terminal_id: str
     source: Source
 

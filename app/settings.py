@@ -45,6 +45,19 @@ class Settings(BaseSettings):
 
     ride_deadline: timedelta = Field(timedelta(seconds=2), description="a ride is decided this long after its request")
     upload_deadline: timedelta = Field(timedelta(seconds=5), description="an upload is decided this long after it came")
+    chargeback_usd: Annotated[float, Field(ge=0, le=1e6)] = Field(
+        25.0, description="what a chargeback costs the bank besides the amount; fees of $15 to $50 are usual"
+    )
+    review_usd: Annotated[float, Field(ge=0, le=1e6)] = Field(
+        5.0, description="what it costs that a person looks at a transaction: some ten minutes"
+    )
+    block_usd: Annotated[float, Field(ge=0, le=1e6)] = Field(
+        50.0, description="what it costs to block an honest customer's transaction; an assumption, state your own"
+    )
+    keep_allowed: Annotated[int, Field(ge=0)] = Field(
+        100,
+        description="allowed transactions a second that the store keeps, per worker; beyond, only the topic has them",
+    )
     commit_interval: timedelta = Field(
         timedelta(milliseconds=250),
         description="how often offsets are committed; bounds the duplicates after a kill",
