@@ -72,6 +72,10 @@ class Asks(Protocol):
         """
         ...
 
+    def serves(self, agent: str) -> bool:
+        """Whether this agent could be asked now: of what is known, without waiting."""
+        ...
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -162,6 +166,10 @@ class Asker:
             deadline.cancel()
             self._rows -= call.rows
             del self._calls[number]
+
+    def serves(self, agent: str) -> bool:
+        """See `Asks.serves`."""
+        return self.ready and self._serving.serves(agent)
 
     def _admit(self, agent: str, rows: int) -> int:
         """Our partition of replies. Raises what speaks against asking at all."""
