@@ -1,4 +1,4 @@
-"""`millrace simulate`: people who ask for rides and publish videos, made up or recorded, against the running gateway."""
+"""`millrace simulate`: people who ask for rides, publish videos and use their cards, made up or recorded."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class What(StrEnum):
     rides = "rides"
     uploads = "uploads"
+    transactions = "transactions"
     all = "all"
 
 
@@ -29,27 +30,56 @@ class Via(StrEnum):
     kafka = "kafka"
 
 
+BY_GATEWAY_PER_S = 200.0
+"""Transactions: up to so many go through the gateway, each user with a token; more go straight to Kafka."""
+
+USERS, CARDS, MOST_LISTENERS = 200, 50_000, 5000
+
+
 def simulate(
-    what: Annotated[What, typer.Argument(help="rides, uploads or both")] = What.all,
-    rate: Annotated[float | None, typer.Option(min=0.001, help="new rides and uploads per second [default: 2]")] = None,
+    what: Annotated[What, typer.Argument(help="rides, uploads, transactions; all: rides and uploads")] = What.all,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="new rides, uploads or transactions per second [default: 2]")
+    ] = None,
     speed: Annotated[
         float | None,
-        typer.Option(min=0.001, help="seconds of event time per second [default: 30; for --from as fast as it goes]"),
+        typer.Option(
+            min=0.001,
+            help="seconds of event time per second [default: 30; for --from as fast as it goes; "
+            "for transactions, what leaves each card its two a day]",
+        ),
     ] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="stop after so many rides and uploads")] = None,
-    seconds: Annotated[float | None, typer.Option("--for", min=0.1, help="begin none after so many seconds")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="stop after so many rides, uploads or transactions")] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--for", "--seconds", min=0.1, help="begin none after so many seconds")
+    ] = None,
     source: Annotated[
-        Path | None, typer.Option("--from", help="replay real ones: a TLC month (.parquet), the trending table (.csv)")
+        Path | None,
+        typer.Option(
+            "--from",
+            help="replay real ones: a TLC month (.parquet), the trending table (.csv), the fraud handbook's table",
+        ),
     ] = None,
-    users: Annotated[int, typer.Option(min=1, max=5000, help="how many riders, and how many uploaders")] = 200,
+    users: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1_000_000, help="how many riders, uploaders, cards [default: 200; 50,000 cards past the gateway]"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="the same seed makes the same rides and uploads")] = 0,
     run: Annotated[str | None, typer.Option(help="names the run in every id; the same one again is a resend")] = None,
     start: Annotated[datetime | None, typer.Option(help="event time of the beginning (UTC) [default: now]")] = None,
     every: Annotated[float, typer.Option(min=1, help="seconds of event time between a car's positions")] = 20,
     url: Annotated[str | None, typer.Option(help="the gateway [default: the one of the settings]")] = None,
     via: Annotated[
-        Via, typer.Option(help="kafka: past the gateway, straight onto the topics, thousands a second")
-    ] = Via.http,
+        Via | None,
+        typer.Option(
+            help="kafka: past the gateway, straight onto the topics [default: http; kafka from 200 transactions a second]"
+        ),
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, max=64, help="made-up transactions straight to Kafka: share the rate between so many")
+    ] = 1,
     lanes: Annotated[int, typer.Option(min=1, max=1000, help="requests in flight, at most")] = 32,
     poison: Annotated[
         float, typer.Option(min=0, max=0.9, help="with --via kafka: the share of records that are bad")
@@ -59,11 +89,12 @@ def simulate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="the report as one JSON object")] = False,
 ) -> None:
-    """Send rides and uploads to the running gateway, each user with a token of their own.
+    """Send rides, uploads or card transactions to the running gateway, each user with a token of their own.
 
     Rides live their whole life: requested, started, positions on the way, completed with duration, fare and tip, or
-    cancelled, or never heard of again. Uploads are harmless, spam, toxic or copied. Event time runs --speed times as
-    fast as the clock. A run with an end waits for its decisions and reports: what came, how fast, how far off.
+    cancelled, or never heard of again. Uploads are harmless, spam, toxic or copied. Transactions are those of the Fraud
+    Detection Handbook's model, frauds reported a week later. Event time runs --speed times as fast as the clock. A run
+    with an end waits for its decisions and reports: what came, how fast, how far off.
 
     Examples:
 
@@ -78,6 +109,8 @@ def simulate(
       millrace simulate uploads --from youtube_trending_2017.csv --rate 50 --json
 
       millrace simulate --via kafka --rate 5000 --count 100000 --poison 0.1
+
+      millrace simulate transactions --rate 65000 --for 60
     """
     import uvloop
 
@@ -86,8 +119,15 @@ def simulate(
     from simulator.report import show
     from simulator.scenario import Options, Scenario
 
-    if poison and via is Via.http:
+    fast = what is What.transactions and source is None and (rate or 0) > BY_GATEWAY_PER_S
+    chosen = via or (Via.kafka if fast else Via.http)
+    if poison and chosen is Via.http:
         raise ConfigurationError("--poison needs --via kafka: the gateway lets no bad record through")
+    in_bulk = what is What.transactions and source is None and chosen is Via.kafka and not poison
+    if users and users > MOST_LISTENERS and not in_bulk:
+        raise ConfigurationError(f"--users {users}: {MOST_LISTENERS} at most, but for made-up transactions --via kafka")
+    if processes > 1 and not in_bulk:
+        raise ConfigurationError("--processes is for made-up transactions straight to Kafka, without --poison")
     settings = read_settings()
     options = Options(
         run=run or f"{seed}-{int(time.time()):x}",
@@ -96,19 +136,23 @@ def simulate(
         rate=rate,
         speed=speed,
         seed=seed,
-        users=users,
+        users=users or (CARDS if in_bulk else USERS),
         every=timedelta(seconds=every),
         count=count,
         seconds=seconds,
         source=source,
     )
+    if in_bulk:
+        from cli.surge import in_bulk as send
+
+        return send(options, settings, processes, as_json=as_json)
     scenario = Scenario(options)
     ends = source is not None or count is not None or seconds is not None
-    wanted = report if report is not None else ends and via is Via.http
+    wanted = report if report is not None else ends and chosen is Via.http
     with RunProgress(lambda: scenario.total, quiet=as_json) as progress:
         try:
             found = uvloop.run(
-                _go(scenario, settings, progress, via, url, lanes, poison, options.run if wanted else None)
+                _go(scenario, settings, progress, chosen, url, lanes, poison, options.run if wanted else None)
             )
         except KeyboardInterrupt:
             found = None

@@ -12,13 +12,12 @@ from uuid import UUID
 from app.bus import Outgoing, Producer
 from app.codec import context, encode
 from app.errors import DeliveryFailed
-from app.events import AnyEvent
-from app.topics import RIDES, UPLOADS
+from app.events import AnyEvent, TransactionEvent
+from app.topics import RIDES, TRANSACTIONS, UPLOADS
 from simulator.backoff import wait_s
 from simulator.pace import Due, Witness
 from simulator.tally import Tally
 
-TOPIC_OF = {"ride": RIDES.name, "upload": UPLOADS.name}
 BATCH = 1000
 WAITING = 20_000
 """Events that wait for the producer before the pacer is held up."""
@@ -34,6 +33,13 @@ POISONS: dict[str, Callable[[bytes], bytes | None]] = {
     "unknown version": lambda value: value.replace(b".v1", b".v9", 1),
 }
 """What can be wrong with a record, by name, as a change to a good one."""
+
+
+def topic_of(event: AnyEvent) -> str:
+    """Where it belongs."""
+    if isinstance(event, TransactionEvent):
+        return TRANSACTIONS[event.source].name
+    return RIDES.name if event.kind == "ride" else UPLOADS.name
 
 
 class MassLoader:
@@ -100,7 +106,7 @@ class MassLoader:
 
     def _records(self, event: AnyEvent) -> list[Outgoing]:
         """The record of an event, and now and then a bad one before it."""
-        topic, key, value = TOPIC_OF[event.kind], event.user_id.encode(), encode(event)
+        topic, key, value = topic_of(event), event.key.encode(), encode(event)
         span = UUID(int=self._rng.getrandbits(128), version=4).hex
         record = Outgoing(topic, key, value, context(event, f"00-{span}-{span[:16]}-01"))
         return [*self._poison(topic, key, value), record]

@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Literal
 
 from app.errors import ConfigurationError
+from simulator.bank import DAY_S, PER_CARD_AND_DAY, Bank
 from simulator.plan import Birth, MakeLife, Planned, arrivals, at_rate, in_event_time, schedule, until
+from simulator.recorded_transactions import RecordedTransactions
 from simulator.recorded_trips import RecordedTrips
 from simulator.recorded_uploads import RecordedUploads
+from simulator.transactions import transactions
 from simulator.trips import TripMaker
 from simulator.uploads import UploadMaker
+from simulator.wire import holder_id
 
-What = Literal["rides", "uploads", "all"]
+What = Literal["rides", "uploads", "transactions", "all"]
 
 USUAL_RATE = 2.0
 USUAL_SPEED = 30.0
@@ -64,7 +68,7 @@ class Scenario:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._recording = _open(options) if options.source else None
-        self.users = [f"{name}-{n}" for name in self._names() for n in range(options.users)]
+        self.users = self._everybody()
 
     @property
     def total(self) -> int | None:
@@ -84,14 +88,40 @@ class Scenario:
 
     def _births(self) -> Iterator[Birth]:
         options = self._options
+        if self._recording is None and options.what == "transactions":
+            return self._transactions(options.rate or USUAL_RATE)
         if self._recording is None:
             return _made_up(options, options.rate or USUAL_RATE, self._speed())
         if options.rate is not None:
             return at_rate(self._recording.lives(), options.rate)
         return in_event_time(self._recording.lives(), self._speed())
 
+    def _transactions(self, rate: float) -> Iterator[Birth]:
+        options = self._options
+        return transactions(
+            Bank(options.users, options.seed),
+            run=options.run,
+            start=options.start,
+            rate=rate,
+            speed=self._speed(),
+            seed=options.seed,
+            seconds=options.seconds,
+        )
+
     def _speed(self) -> float:
-        return self._options.speed or (USUAL_SPEED if self._recording is None else math.inf)
+        options = self._options
+        if options.speed is None and self._recording is None and options.what == "transactions":
+            return (
+                (options.rate or USUAL_RATE) * DAY_S / (options.users * PER_CARD_AND_DAY)
+            )  # each card keeps its habits
+        return options.speed or (USUAL_SPEED if self._recording is None else math.inf)
+
+    def _everybody(self) -> list[str]:
+        if isinstance(self._recording, RecordedTransactions):
+            return self._recording.holders
+        if self._recording is None and self._options.what == "transactions":
+            return [holder_id(n) for n in range(self._options.users)]
+        return [f"{name}-{n}" for name in self._names() for n in range(self._options.users)]
 
     def _names(self) -> Iterable[str]:
         if isinstance(self._recording, RecordedUploads):
@@ -121,7 +151,7 @@ def _made_up(options: Options, rate: float, speed: float) -> Iterator[Birth]:
     return heapq.merge(*streams, key=lambda birth: birth.due_s)
 
 
-def _open(options: Options) -> RecordedTrips | RecordedUploads:
+def _open(options: Options) -> RecordedTrips | RecordedUploads | RecordedTransactions:
     """The recording; what it is of is told by its ending where `what` does not say."""
     source = options.source
     assert source is not None  # noqa: S101  # the caller looked
@@ -130,4 +160,6 @@ def _open(options: Options) -> RecordedTrips | RecordedUploads:
         return RecordedTrips(source, options.run, options.users)
     if what == "uploads":
         return RecordedUploads(source, options.run, options.users)
-    raise ConfigurationError(f"{source} is neither .parquet nor .csv: say `simulate rides` or `simulate uploads`")
+    if what == "transactions":
+        return RecordedTransactions(source, options.run)
+    raise ConfigurationError(f"{source} is neither .parquet nor .csv: say what it holds, as in `simulate rides`")

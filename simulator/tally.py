@@ -29,7 +29,9 @@ class Tally:
     @property
     def subjects(self) -> int:
         """Events that ask for a decision."""
-        return sum(self.events[name] for name in ("RideRequested", "ContentUploaded", "ContentUpdated"))
+        return sum(
+            self.events[name] for name in ("RideRequested", "ContentUploaded", "ContentUpdated", "TransactionMade")
+        )
 
     @property
     def settled(self) -> int:

@@ -47,7 +47,7 @@ def nobody() -> str:
         ("trips.parquet", b"PAR? this is no such file", "cannot replay trips.parquet: "),
         ("none.csv", None, "cannot replay none.csv: there is no such file"),
         ("other.csv", b"a,b\n1,2\n", "cannot replay other.csv: it has no column channel_title"),
-        ("notes.txt", b"hello", "notes.txt is neither .parquet nor .csv: say `simulate rides` or `simulate uploads`"),
+        ("notes.txt", b"hello", "notes.txt is neither .parquet nor .csv: say what it holds, as in `simulate rides`"),
     ],
 )
 def test_what_cannot_be_replayed_is_named(told: Told, name: str, content: bytes | None, sentence: str) -> None:

@@ -1,0 +1,238 @@
+"""Card transactions straight onto their topics, tens of thousands a second, at a steady rate that waits for nobody.
+
+One process: `bank` draws, `wire` writes, a lane per topic and partition sends, one batch in flight each. `surge` runs
+several. Open loop: every record's timestamp is when it was *due*, so a latency that counts from there hides no queueing.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableSequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+from random import Random
+
+import numpy as np
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from app.bus import partition_of
+from app.errors import DeliveryFailed
+from app.topics import TRANSACTIONS
+from simulator.backoff import wait_s
+from simulator.bank import DAY_S, REPORTED_AFTER_DAYS, SOURCES, Bank, Drawn, Ints
+from simulator.record_batch import MOST, Bytes, pack
+from simulator.wire import Template, card_id
+
+TICK_S = 0.01
+REPORTS_EVERY_S = 0.25
+"""Reports are few: a batch of their own every tick would cost more than they do."""
+
+WAITING_S = 2.0
+"""Of the rate: so much may wait for the broker before we stop drawing and fall behind."""
+
+PATIENCE_S = 120.0
+"""How long a batch is tried again: a broker that was killed is back in a tenth of this."""
+
+
+class Count(IntEnum):
+    """What a process tells of itself while it runs: places in a row of numbers others may read at any time.
+
+    `stop` is for the others to write: draw no more.
+    """
+
+    made = 0
+    delivered = 1
+    reported = 2
+    behind_s = 3
+    retries = 4
+    cpu_s = 5
+    late_ticks = 6
+    ticks = 7
+    seconds = 8
+    stop = 9
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What to send.
+
+    Attributes:
+        run: begins every id; the number of a transaction follows.
+        start: event time of the beginning, a midnight in UTC.
+        rate: transactions per second, of this process alone.
+        days_per_s: how fast event time runs.
+        seconds: how long.
+        numbers: `(first, step)`: this process's transactions are numbered so.
+    """
+
+    run: str
+    start: datetime
+    rate: float
+    days_per_s: float
+    seconds: float
+    numbers: tuple[int, int] = (0, 1)
+    seed: int = 0
+
+    @property
+    def total(self) -> int:
+        return int(self.rate * self.seconds)
+
+
+@dataclass(eq=False)
+class Lane:
+    """One partition of one topic: what waits for it, and since when the oldest of it was due."""
+
+    topic: str
+    partition: int
+    waiting: list[Bytes] = field(default_factory=list)
+    due_s: float = 0.0
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def put(self, rows: Bytes, due_s: float) -> None:
+        if not self.waiting:
+            self.due_s = due_s
+        self.waiting.append(rows)
+        self.wake.set()
+
+    def take(self) -> tuple[list[Bytes], float]:
+        """Everything that waits, in pieces to be sent one after the other, and when the oldest was due."""
+        waiting, self.waiting = self.waiting, []
+        self.wake.clear()
+        pieces = [rows[at : at + MOST] for rows in _joined(waiting) for at in range(0, len(rows), MOST)]
+        return pieces, self.due_s
+
+
+class Flood:
+    """Sends a flow through a connected producer.
+
+    Args:
+        partitions: of each topic.
+        counts: `Count` says what is written where.
+        clock: seconds since 1970: records carry it.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        bank: Bank,
+        producer: AIOKafkaProducer,
+        partitions: int,
+        counts: MutableSequence[float],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._flow, self._bank, self._producer, self._clock, self.counts = flow, bank, producer, clock, counts
+        self._rng = np.random.default_rng([flow.seed, 2, *flow.numbers])
+        self._partition = np.array([partition_of(card_id(n).encode(), partitions) for n in range(bank.cards)])
+        self._lanes = [Lane(TRANSACTIONS[source].name, p) for source in SOURCES for p in range(partitions)]
+        self._partitions, self._epoch_us = partitions, int(flow.start.timestamp()) * 1_000_000
+        self._made = [Template(flow.run, source) for source in SOURCES]
+        self._reported = [Template(flow.run, source, reported=True) for source in SOURCES]
+        self._frauds: list[tuple[Ints, Drawn]] = []
+
+    async def run(self) -> None:
+        """Send it to its end. Raises `DeliveryFailed` when the broker stays away."""
+        async with asyncio.TaskGroup() as group:
+            senders = [group.create_task(self._send(lane)) for lane in self._lanes]
+            await self._draw()
+            while self._waiting():  # noqa: ASYNC110 - many lanes, one look
+                await asyncio.sleep(TICK_S)
+            for sender in senders:
+                sender.cancel()
+
+    async def _draw(self) -> None:
+        flow, counts, began, reports_at = self._flow, self.counts, self._clock(), 0.0
+        made, cpu_before_s = 0, time.process_time()
+        while made < flow.total and not counts[Count.stop]:
+            now_s = self._clock() - began
+            due = min(flow.total, int(now_s * flow.rate), made + MOST * len(self._lanes))
+            if due > made and self._waiting() < flow.rate * WAITING_S:
+                due_s = began + made / flow.rate
+                counts[Count.behind_s] = max(counts[Count.behind_s], now_s - made / flow.rate - TICK_S)
+                counts[Count.late_ticks] += now_s - made / flow.rate > 2 * TICK_S
+                counts[Count.ticks] += 1
+                self._make(made, due, due_s)
+                made = due
+            if now_s >= reports_at:
+                reports_at = now_s + REPORTS_EVERY_S
+                self._report(made / flow.rate * flow.days_per_s)
+            counts[Count.seconds], counts[Count.cpu_s] = self._clock() - began, time.process_time() - cpu_before_s
+            await asyncio.sleep(max(0.0, TICK_S - (self._clock() - began - now_s)))
+
+    def _make(self, first: int, end: int, due_s: float) -> None:
+        """Draw the transactions `first` to `end` of this process and lay them before their lanes."""
+        flow = self._flow
+        place = np.arange(first, end, dtype=np.int64)
+        drawn = self._bank.draw(place / flow.rate * flow.days_per_s, self._rng)
+        number = place * flow.numbers[1] + flow.numbers[0]
+        self.counts[Count.made] += len(place)
+        self._lay(self._made, self._columns(number, drawn), due_s)
+        frauds = drawn.scenario > 0
+        if frauds.any():
+            self._frauds.append((number[frauds], drawn.where(frauds)))
+
+    def _report(self, today: float) -> None:
+        """Send the reports of what was made `REPORTED_AFTER_DAYS` ago."""
+        due: list[tuple[Ints, Drawn]] = []
+        while self._frauds and self._frauds[0][1].day[-1] + REPORTED_AFTER_DAYS <= today:
+            due.append(self._frauds.pop(0))
+        for number, drawn in due:
+            columns = self._columns(number, drawn)
+            made_at = columns["at"]
+            after = made_at + REPORTED_AFTER_DAYS * DAY_S * 1_000_000
+            self.counts[Count.reported] += len(number)
+            self._lay(self._reported, {**columns, "at": after, "made_at": made_at}, self._clock())
+
+    def _columns(self, number: Ints, drawn: Drawn) -> dict[str, Ints]:
+        at = (self._bank.seconds(drawn.day) * 1e6).astype(np.int64) + self._epoch_us
+        return {"number": number, "card": drawn.card, "terminal": drawn.terminal, "cents": drawn.cents, "at": at}
+
+    def _lay(self, templates: list[Template], columns: Mapping[str, Ints], due_s: float) -> None:
+        """To each lane its rows, in order: by source, for each has a template, and by the partition of the card."""
+        source = self._bank.source[columns["terminal"]]
+        lane = source * self._partitions + self._partition[columns["card"]]
+        order = np.argsort(lane, kind="stable")
+        bounds = np.searchsorted(lane[order], np.arange(len(self._lanes) + 1))
+        for kind, template in enumerate(templates):
+            first = kind * self._partitions
+            start, end = int(bounds[first]), int(bounds[first + self._partitions])
+            if start < end:
+                rows = template.fill({name: column[order[start:end]] for name, column in columns.items()})
+                for number in range(first, first + self._partitions):
+                    if bounds[number] < bounds[number + 1]:
+                        self._lanes[number].put(rows[bounds[number] - start : bounds[number + 1] - start], due_s)
+
+    async def _send(self, lane: Lane) -> None:
+        """Whatever waits in a lane, one batch after the other: what comes meanwhile makes the next one larger."""
+        while True:
+            await lane.wake.wait()
+            pieces, due_s = lane.take()
+            for rows in pieces:
+                await self._deliver(lane, rows, int(due_s * 1000))
+                self.counts[Count.delivered] += len(rows)
+
+    async def _deliver(self, lane: Lane, rows: Bytes, timestamp_ms: int) -> None:
+        began, attempt = self._clock(), 0
+        while True:
+            try:
+                sent = await self._producer.send_batch(pack(rows, timestamp_ms), lane.topic, partition=lane.partition)
+                await sent
+                return
+            except KafkaError as error:
+                if self._clock() - began > PATIENCE_S:
+                    raise DeliveryFailed(f"{lane.topic}: {type(error).__name__}: {error}") from error
+                self.counts[Count.retries] += 1
+                await asyncio.sleep(wait_s(attempt, Random()))
+                attempt += 1
+
+    def _waiting(self) -> int:
+        return int(self.counts[Count.made] + self.counts[Count.reported] - self.counts[Count.delivered])
+
+
+def _joined(waiting: list[Bytes]) -> Iterator[Bytes]:
+    """Neighbours of the same width as one."""
+    start = 0
+    for at in range(1, len(waiting) + 1):
+        if at == len(waiting) or waiting[at].shape[1] != waiting[start].shape[1]:
+            yield waiting[start] if at - start == 1 else np.concatenate(waiting[start:at])
+            start = at
