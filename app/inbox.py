@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from app.codec import Record
@@ -109,6 +109,7 @@ class KafkaInbox:
     def __init__(self, kafka: str, redis_url: str | None) -> None:
         self._kafka, self._lease = kafka, Lease(redis_url, REPLIES.partitions or 1)
         self._partition: int | None = None
+        self._failing = False
         self._reading: asyncio.Task[None] | None = None
         self._readings: set[asyncio.Task[None]] = set()
 
@@ -135,8 +136,10 @@ class KafkaInbox:
         try:
             consumer = await _at_end(self._kafka, to)
         except (KafkaError, TimeoutError) as error:
-            log.warning("no answer can come in yet: %s", error or type(error).__name__)
+            log.log(logging.DEBUG if self._failing else logging.WARNING, "no answer can come in yet: %r", error)
+            self._failing = True
             return
+        self._failing = False
         before, self._reading = self._reading, asyncio.create_task(_read(consumer, hear), name=f"replies/{to}")
         self._partition = to
         self._readings.add(self._reading)
@@ -164,8 +167,6 @@ async def _at_end(kafka: str, partition: int) -> AIOKafkaConsumer:
     try:
         async with asyncio.timeout(_OPEN_S):
             await consumer.start()
-            if where.partition not in (consumer.partitions_for_topic(where.topic) or await _learn(consumer)):
-                raise UnknownTopicOrPartitionError(f"{where.topic} has no partition {partition}")
             consumer.assign([where])
             await consumer.seek_to_end(where)
             await consumer.position(where)  # what is asked from now on is answered behind it
@@ -173,12 +174,6 @@ async def _at_end(kafka: str, partition: int) -> AIOKafkaConsumer:
         await consumer.stop()
         raise
     return consumer
-
-
-async def _learn(consumer: AIOKafkaConsumer) -> set[int]:
-    """The partitions of the topic, asked of the broker."""
-    await consumer.topics()
-    return consumer.partitions_for_topic(REPLIES.name) or set()
 
 
 async def _read(consumer: AIOKafkaConsumer, hear: Hear) -> None:
