@@ -31,7 +31,10 @@ PER_CARD_AND_DAY = 2.0
 REPORTED_AFTER_DAYS = 7
 """How long after the transaction its fraud is known: the handbook's delay period."""
 
-_SIDE, _CUSTOMERS, _TERMINALS_PER_CUSTOMER, _REACH = 100.0, 5_000, 2, 5.0
+_SIDE, _TERMINALS, _TERMINALS_PER_CUSTOMER, _REACH = 100.0, 10_000, 2, 5.0
+MOST_TERMINALS = 20_000
+"""Twice the handbook's. Its two terminals to a customer hold for a village; a bank has many more cards than terminals."""
+
 _MOST_NEAR = 64
 """Terminals in a customer's reach, at most; the handbook's density puts 79 there on average."""
 
@@ -69,7 +72,7 @@ class Drawn:
 
 
 class Bank:
-    """So many customers with a card each, and twice as many terminals, at the handbook's density.
+    """So many customers with a card each, and twice as many terminals (`MOST_TERMINALS` at most) at the handbook's density.
 
     Args:
         cards: how many.
@@ -84,9 +87,9 @@ class Bank:
 
     def __init__(self, cards: int, seed: int = 0) -> None:
         rng = np.random.default_rng([seed, 0])
-        self.cards, self.terminals = cards, cards * _TERMINALS_PER_CUSTOMER
+        self.cards, self.terminals = cards, min(cards * _TERMINALS_PER_CUSTOMER, MOST_TERMINALS)
         self._seed, self._day = seed, -1
-        side = _SIDE * (cards / _CUSTOMERS) ** 0.5
+        side = _SIDE * (self.terminals / _TERMINALS) ** 0.5
         homes, places = rng.uniform(0, side, (cards, 2)), rng.uniform(0, side, (self.terminals, 2))
         self.source = rng.choice(len(SOURCES), self.terminals, p=SHARES).astype(np.int64)
         self._mean = rng.uniform(5, 100, cards)

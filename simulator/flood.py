@@ -6,7 +6,7 @@ several. Open loop: every record's timestamp is when it was *due*, so a latency 
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableSequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 
 from app.bus import partition_of
 from app.errors import DeliveryFailed
-from app.topics import TRANSACTIONS
+from app.topics import CHARGEBACKS, TRANSACTIONS
 from simulator.backoff import wait_s
 from simulator.bank import DAY_S, REPORTED_AFTER_DAYS, SOURCES, Bank, Drawn, Ints
 from simulator.record_batch import MOST, Bytes, pack
@@ -125,6 +125,7 @@ class Flood:
         self._rng = np.random.default_rng([flow.seed, 2, *flow.numbers])
         self._partition = np.array([partition_of(card_id(n).encode(), partitions) for n in range(bank.cards)])
         self._lanes = [Lane(TRANSACTIONS[source].name, p) for source in SOURCES for p in range(partitions)]
+        self._report_lanes = [Lane(CHARGEBACKS.name, p) for p in range(partitions)]
         self._partitions, self._epoch_us = partitions, int(flow.start.timestamp()) * 1_000_000
         self._made = [Template(flow.run, source) for source in SOURCES]
         self._reported = [Template(flow.run, source, reported=True) for source in SOURCES]
@@ -133,7 +134,7 @@ class Flood:
     async def run(self) -> None:
         """Send it to its end. Raises `DeliveryFailed` when the broker stays away."""
         async with asyncio.TaskGroup() as group:
-            senders = [group.create_task(self._send(lane)) for lane in self._lanes]
+            senders = [group.create_task(self._send(lane)) for lane in (*self._lanes, *self._report_lanes)]
             await self._draw()
             while self._waiting():  # noqa: ASYNC110 - many lanes, one look
                 await asyncio.sleep(TICK_S)
@@ -166,7 +167,7 @@ class Flood:
         drawn = self._bank.draw(place / flow.rate * flow.days_per_s, self._rng)
         number = place * flow.numbers[1] + flow.numbers[0]
         self.counts[Count.made] += len(place)
-        self._lay(self._made, self._columns(number, drawn), due_s)
+        self._lay(self._made, self._lanes, self._columns(number, drawn), due_s)
         frauds = drawn.scenario > 0
         if frauds.any():
             self._frauds.append((number[frauds], drawn.where(frauds)))
@@ -181,18 +182,21 @@ class Flood:
             made_at = columns["at"]
             after = made_at + REPORTED_AFTER_DAYS * DAY_S * 1_000_000
             self.counts[Count.reported] += len(number)
-            self._lay(self._reported, {**columns, "at": after, "made_at": made_at}, self._clock())
+            columns = {**columns, "at": after, "made_at": made_at}
+            self._lay(self._reported, self._report_lanes * len(SOURCES), columns, self._clock())
 
     def _columns(self, number: Ints, drawn: Drawn) -> dict[str, Ints]:
         at = (self._bank.seconds(drawn.day) * 1e6).astype(np.int64) + self._epoch_us
         return {"number": number, "card": drawn.card, "terminal": drawn.terminal, "cents": drawn.cents, "at": at}
 
-    def _lay(self, templates: list[Template], columns: Mapping[str, Ints], due_s: float) -> None:
+    def _lay(
+        self, templates: Sequence[Template], lanes: Sequence[Lane], columns: Mapping[str, Ints], due_s: float
+    ) -> None:
         """To each lane its rows, in order: by source, for each has a template, and by the partition of the card."""
         source = self._bank.source[columns["terminal"]]
         lane = source * self._partitions + self._partition[columns["card"]]
         order = np.argsort(lane, kind="stable")
-        bounds = np.searchsorted(lane[order], np.arange(len(self._lanes) + 1))
+        bounds = np.searchsorted(lane[order], np.arange(len(lanes) + 1))
         for kind, template in enumerate(templates):
             first = kind * self._partitions
             start, end = int(bounds[first]), int(bounds[first + self._partitions])
@@ -200,7 +204,7 @@ class Flood:
                 rows = template.fill({name: column[order[start:end]] for name, column in columns.items()})
                 for number in range(first, first + self._partitions):
                     if bounds[number] < bounds[number + 1]:
-                        self._lanes[number].put(rows[bounds[number] - start : bounds[number + 1] - start], due_s)
+                        lanes[number].put(rows[bounds[number] - start : bounds[number + 1] - start], due_s)
 
     async def _send(self, lane: Lane) -> None:
         """Whatever waits in a lane, one batch after the other: what comes meanwhile makes the next one larger."""

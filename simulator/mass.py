@@ -12,8 +12,8 @@ from uuid import UUID
 from app.bus import Outgoing, Producer
 from app.codec import context, encode
 from app.errors import DeliveryFailed
-from app.events import AnyEvent, TransactionEvent
-from app.topics import RIDES, TRANSACTIONS, UPLOADS
+from app.events import AnyEvent
+from app.topics import topic_of
 from simulator.backoff import wait_s
 from simulator.pace import Due, Witness
 from simulator.tally import Tally
@@ -33,13 +33,6 @@ POISONS: dict[str, Callable[[bytes], bytes | None]] = {
     "unknown version": lambda value: value.replace(b".v1", b".v9", 1),
 }
 """What can be wrong with a record, by name, as a change to a good one."""
-
-
-def topic_of(event: AnyEvent) -> str:
-    """Where it belongs."""
-    if isinstance(event, TransactionEvent):
-        return TRANSACTIONS[event.source].name
-    return RIDES.name if event.kind == "ride" else UPLOADS.name
 
 
 class MassLoader:
@@ -106,7 +99,7 @@ class MassLoader:
 
     def _records(self, event: AnyEvent) -> list[Outgoing]:
         """The record of an event, and now and then a bad one before it."""
-        topic, key, value = topic_of(event), event.key.encode(), encode(event)
+        topic, key, value = topic_of(event).name, event.key.encode(), encode(event)
         span = UUID(int=self._rng.getrandbits(128), version=4).hex
         record = Outgoing(topic, key, value, context(event, f"00-{span}-{span[:16]}-01"))
         return [*self._poison(topic, key, value), record]
