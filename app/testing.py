@@ -13,9 +13,10 @@ from typing import Any
 
 from app.bus import Delivered, Outgoing, partition_of
 from app.codec import Record, context, encode
-from app.errors import DeliveryFailed, InvalidMessage
+from app.errors import DeliveryFailed, InvalidMessage, MillraceError, NotServed
 from app.events import ContentUploaded, Event, Place, RideRequested, TransactionMade
 from app.registry import Artifact
+from app.requests import Answer
 from app.topics import TOPICS
 
 START = datetime(2023, 2, 14, 8, 30, tzinfo=UTC)
@@ -94,6 +95,38 @@ class MemoryRegistry:
 
     def load(self, name: str) -> Artifact:
         return self._artifacts[name]
+
+
+class MemoryAsker:
+    """Answers questions by itself: a constant for every row, unless `problems` or `error` say otherwise.
+
+    Attributes:
+        values: one per row, over and over.
+        problems: row -> why it has no value.
+        error: raised instead of answering.
+        absent: the agents no worker serves.
+        asked: every question: (agent, events, seconds, publish).
+    """
+
+    def __init__(self, values: Sequence[float] = (1.0,), version: str = "1", unit: str = "min") -> None:
+        self.values, self.version, self.unit = values, version, unit
+        self.problems: dict[int, str] = {}
+        self.error: MillraceError | None = None
+        self.absent: set[str] = set()
+        self.asked: list[tuple[str, tuple[Event, ...], float, bool]] = []
+
+    def serves(self, agent: str) -> bool:
+        return agent not in self.absent
+
+    async def ask(self, agent: str, events: Sequence[Event], within_s: float, *, publish: bool = False) -> Answer:
+        if self.error is not None:
+            raise self.error
+        if agent in self.absent:
+            raise NotServed(agent, "no worker serves it")
+        self.asked.append((agent, tuple(events), within_s, publish))
+        rows = range(len(events))
+        values = tuple(None if row in self.problems else self.values[row % len(self.values)] for row in rows)
+        return Answer(agent, self.version, self.unit, values, (None,) * len(events), dict(self.problems))
 
 
 class Events:

@@ -16,10 +16,12 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from app import topic_admin
+from app import agent, topic_admin
+from app.asking import Asks, kafka_asker
 from app.bus import KafkaProducer, Producer
 from app.errors import ConfigurationError, MillraceError, ServiceUnavailable
 from app.live_log import LiveLog, connect
+from app.registry import open_registry
 from app.settings import Settings
 from app.store import Store
 from app.telemetry import setup_logging
@@ -30,7 +32,9 @@ from gateway.books import Books
 from gateway.follow import Limits, Live
 from gateway.guard import GuardedWebSocket, guarded_http
 from gateway.hub import Hub
+from gateway.inference import InferenceRoutes
 from gateway.metrics import Measured, Metrics
+from gateway.models import Models
 from gateway.outbox import Outbox
 from gateway.reads import Reads
 from gateway.routes import DecisionRoutes, EventRoutes
@@ -62,6 +66,7 @@ class Gateway:
     tokens: Tokens
     hub: Hub
     outbox: Outbox
+    asks: Asks
     reads: Reads
     live: Live
     status: Status
@@ -71,8 +76,10 @@ class Gateway:
         return {"hub": self.hub.run(), "outbox": self.outbox.run(), "status": self.status.run()}
 
 
-def create_app(settings: Settings, producer: Producer, store: Store, limits: Limits | None = None) -> FastAPI:
-    """The application. `producer` and `store` stay their owner's; everything else lives as long as its lifespan.
+def create_app(
+    settings: Settings, producer: Producer, store: Store, asks: Asks, limits: Limits | None = None
+) -> FastAPI:
+    """The application. `producer`, `store` and `asks` stay their owner's; everything else lives as long as its lifespan.
 
     Raises `ConfigurationError` when there is no address of Kafka or Redis, or no secret where one is needed.
     """
@@ -82,7 +89,8 @@ def create_app(settings: Settings, producer: Producer, store: Store, limits: Lim
     hub, reads, outbox = Hub(settings.redis), Reads(store), Outbox(producer)
     live = Live(hub, LiveLog(redis), reads.snapshot, limits or Limits())
     status = Status(Books(settings.kafka), reads, redis.ping, lambda: live.connections)
-    gateway = Gateway(settings, Tokens(read_secret(settings)), hub, outbox, reads, live, status, asyncio.Event())
+    tokens, fallen = Tokens(read_secret(settings)), asyncio.Event()
+    gateway = Gateway(settings, tokens, hub, outbox, asks, reads, live, status, fallen)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -107,7 +115,10 @@ def _add_routes(app: FastAPI, gateway: Gateway) -> None:
     app.include_router(EventRoutes(door, gateway.outbox).router())
     app.include_router(DecisionRoutes(door, gateway.reads).router())
     app.include_router(LiveDoor(live, door, origins).router())
-    app.include_router(SystemRoutes(door, gateway.status, gateway.fallen).router())
+    system = SystemRoutes(door, gateway.status, gateway.fallen)
+    app.include_router(system.router())
+    models = Models(open_registry(gateway.settings))
+    app.include_router(InferenceRoutes(door, models, gateway.asks, system.alive, system.ready).router())
     if gateway.settings.demo:
         app.add_route("/v1/demo/token", DemoTokens(gateway.tokens).endpoint)
     app.add_route("/asyncapi.json", asyncapi.endpoint)
@@ -160,10 +171,10 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def server(settings: Settings, producer: Producer, store: Store, limits: Limits | None = None) -> Server:
+def server(settings: Settings, producer: Producer, store: Store, asks: Asks, limits: Limits | None = None) -> Server:
     """A server of the application, on `settings.host` and `settings.port`."""
     limits = limits or Limits()
-    app = create_app(settings, producer, store, limits)
+    app = create_app(settings, producer, store, asks, limits)
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -197,10 +208,13 @@ async def serve(settings: Settings) -> None:
         logger.warning("serving without having seen the topics: %s", error)
     store = await asyncio.to_thread(Store.open, settings.database_url)
     producer = KafkaProducer(settings.kafka)
-    running = server(settings, producer, store)
+    asker = kafka_asker(settings, agent.names())
+    await asker.start()
+    running = server(settings, producer, store, asker)
     try:
         await running.serve()
     finally:
+        await asker.close()
         await producer.close()
         store.close()
     if running.fallen:

@@ -27,6 +27,8 @@ from app.errors import (
 from app.tokens import Unauthenticated
 
 MEDIA_TYPE = "application/problem+json"
+INFERENCE = "/v2"
+"""Begins the paths of the Open Inference Protocol, which has a form of its own for errors."""
 ASKING: dict[type[AskingFailed], int] = {
     DeadlineExceeded: 504,
     NotServed: 503,
@@ -50,6 +52,16 @@ class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     status: int
     detail: str = ""
     field: str | None = None
+
+
+class InferenceError(ProblemDetails, frozen=True, kw_only=True, omit_defaults=True):
+    """What the Open Inference Protocol calls an error, with RFC 9457's details.
+
+    Attributes:
+        error: what is wrong, and with which tensor, in a sentence.
+    """
+
+    error: str
 
 
 class Refused(MillraceError):
@@ -85,7 +97,9 @@ def of(error: Exception) -> Response:
             detail = f"{error.part} does not answer; send the same again later"
             return problem(503, detail, headers={"Retry-After": str(wait_s)})
         case AskingFailed():
-            wait = {"Retry-After": str(round(error.retry_after_s))} if isinstance(error, NotServed | Overloaded) else None
+            wait = (
+                {"Retry-After": str(round(error.retry_after_s))} if isinstance(error, NotServed | Overloaded) else None
+            )
             return problem(ASKING[type(error)], str(error), headers=wait)
         case HTTPException():
             return problem(error.status_code, headers=error.headers)
@@ -94,6 +108,16 @@ def of(error: Exception) -> Response:
             return problem(500, "an unexpected error; it has been logged")
 
 
-async def handle(_: Request, error: Exception) -> Response:
+async def handle(request: Request, error: Exception) -> Response:
     """FastAPI's exception handler for everything."""
-    return of(error)
+    response = of(error)
+    return for_inference(response) if request.url.path.startswith(INFERENCE) else response
+
+
+def for_inference(response: Response) -> Response:
+    """A problem response in the form of the Open Inference Protocol, whose clients read `error`, of `application/json` only."""
+    said = msgspec.json.decode(response.body, type=ProblemDetails)
+    what = said.detail or said.title
+    body = InferenceError(**msgspec.structs.asdict(said), error=f"{said.field}: {what}" if said.field else what)
+    kept = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
+    return Response(msgspec.json.encode(body), response.status_code, kept, "application/json")

@@ -18,18 +18,18 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}\Z")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
 
-async def read_body(request: Request) -> bytes:
-    """The whole body. Raises `Refused`: 413 as soon as it is too large, 408 when it does not come."""
+async def read_body(request: Request, limit: int = MAX_BODY) -> bytes:
+    """The whole body, of at most `limit` bytes. Raises `Refused`: 413 as soon as it is larger, 408 when it does not come."""
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and len(declared) < 16 and int(declared) > MAX_BODY:
-        raise _too_large()
+    if declared.isdecimal() and len(declared) < 16 and int(declared) > limit:
+        raise _too_large(limit)
     chunks, size = [], 0
     try:
         async with asyncio.timeout(BODY_S):
             async for chunk in request.stream():
                 size += len(chunk)
-                if size > MAX_BODY:
-                    raise _too_large()
+                if size > limit:
+                    raise _too_large(limit)
                 chunks.append(chunk)
     except TimeoutError as error:
         raise Refused(HTTPStatus.REQUEST_TIMEOUT, "the body did not come in time", Connection="close") from error
@@ -77,5 +77,5 @@ def traceparent(request: Request) -> str | None:
     return value if _TRACEPARENT.match(value) else None
 
 
-def _too_large() -> Refused:
-    return Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body may have {MAX_BODY} bytes")
+def _too_large(limit: int) -> Refused:
+    return Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body may have {limit} bytes")

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from app import topic_admin
+from app.asking import Asks
 from app.bus import KafkaProducer, Producer
 from app.decisions import Decision, Figure
 from app.journal import Journal
@@ -17,7 +18,7 @@ from app.ledger import Case, Entry, Made, Position
 from app.live import LivePublisher, LiveUpdate
 from app.settings import Settings
 from app.store import Store
-from app.testing import MemoryBus
+from app.testing import MemoryAsker, MemoryBus
 from app.tokens import OPERATOR_SCOPES, USER_SCOPES, mint
 from gateway.follow import Limits
 from gateway.main import Gateway, Server, server
@@ -43,9 +44,9 @@ class Served:
 
 
 @asynccontextmanager
-async def _serve(settings: Settings, producer: Producer, limits: Limits | None) -> AsyncIterator[Served]:
+async def _serve(settings: Settings, producer: Producer, asks: Asks, limits: Limits | None) -> AsyncIterator[Served]:
     store = Store.open(settings.database_url)
-    running = server(settings, producer, store, limits)
+    running = server(settings, producer, store, asks, limits)
     task = asyncio.create_task(running._serve())  # without uvicorn's signal handlers: the signals are pytest's
     try:
         await eventually(lambda: running.started or task.done())
@@ -65,13 +66,18 @@ def bus() -> MemoryBus:
 
 
 @pytest.fixture
-def serve(settings: Settings, bus: MemoryBus) -> Serve:
+def asker() -> MemoryAsker:
+    return MemoryAsker()
+
+
+@pytest.fixture
+def serve(settings: Settings, bus: MemoryBus, asker: MemoryAsker) -> Serve:
     """`async with serve(limits=..., producer=..., demo=True)`: any number of gateways over one Redis and one database."""
 
     def start(
-        limits: Limits | None = None, producer: Producer = bus, **overrides: object
+        limits: Limits | None = None, producer: Producer = bus, asks: Asks = asker, **overrides: object
     ) -> AbstractAsyncContextManager[Served]:
-        return _serve(settings.model_copy(update={"port": 0, **overrides}), producer, limits)
+        return _serve(settings.model_copy(update={"port": 0, **overrides}), producer, asks, limits)
 
     return start
 

@@ -1,0 +1,50 @@
+"""What the gateway can ask, as models: each agent's signature and the version that answers. For `gateway.inference`."""
+
+import asyncio
+from http import HTTPStatus
+from typing import NamedTuple
+
+from app import agent
+from app.errors import ArtifactError
+from app.registry import Registry
+from gateway.problems import Refused
+from gateway.signature import Signature
+
+
+class Model(NamedTuple):
+    """An agent, as the Open Inference Protocol sees it.
+
+    Attributes:
+        version: of the model that answers; `None` where none was ever trained.
+    """
+
+    name: str
+    version: str | None
+    signature: Signature
+
+
+class Models:
+    """Every agent there is; each is imported when it is first asked for."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._signatures: dict[str, Signature] = {}
+        self.names = tuple(agent.names())
+
+    async def find(self, name: str, version: str | None = None) -> Model:
+        """The model of this name, in this version where one is given. Raises `Refused` with 404."""
+        if name not in self.names:
+            raise Refused(HTTPStatus.NOT_FOUND, f"no such model; there are: {', '.join(self.names)}", "model")
+        found = await asyncio.to_thread(self._read, name)  # imports and files: not for the event loop
+        if version is not None and version != found.version:
+            raise Refused(HTTPStatus.NOT_FOUND, f"the version of {name} that answers is {found.version}", "version")
+        return found
+
+    def _read(self, name: str) -> Model:
+        if name not in self._signatures:
+            self._signatures[name] = Signature(agent.find(name))
+        try:
+            version = self._registry.resolve(name)
+        except ArtifactError:
+            version = None
+        return Model(name, version, self._signatures[name])
