@@ -73,8 +73,21 @@ class Unpushed(NamedTuple):
         return Mark(DecisionKey.of(self.decision), self.partition, self.offset, published=True)
 
 
+class Written(NamedTuple):
+    """What came of writing: how many decisions of each action are new, and those that stood there already."""
+
+    fresh: Mapping[str, int]
+    standing: dict[DecisionKey, Decision]
+
+
 class Journal(Store):
-    """The store, for the one who writes it."""
+    """The store, for the one who writes it.
+
+    Attributes:
+        worker: whose decisions these are: each worker's outbox is its own.
+    """
+
+    worker = "decision"
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
@@ -84,8 +97,8 @@ class Journal(Store):
         self._put_prediction = insert(predictions).on_conflict_do_nothing()
         self._put_decision = insert(decisions).on_conflict_do_nothing()
         self._put_truth = insert(outcomes).on_conflict_do_nothing()
-        self._add_actions = _added(insert, actions, "n")
-        self._add_errors = _added(insert, live_errors, "n", "signed", "absolute", "squared")
+        self._add_actions = added(insert, actions, "n")
+        self._add_errors = added(insert, live_errors, "n", "signed", "absolute", "squared")
 
     def load(self, keys: Collection[SubjectKey]) -> list[Subject]:
         """What is known of these subjects; one that was never seen comes back empty."""
@@ -130,7 +143,10 @@ class Journal(Store):
     def _unpushed(self, partitions: Collection[int], which: ColumnElement[bool], limit: int | None) -> list[Unpushed]:
         columns = (decisions.c.message, decisions.c.traceparent, decisions.c.partition, decisions.c.offset)
         query = select(*columns).where(
-            decisions.c.source_partition.in_(partitions), decisions.c.published == false(), which
+            decisions.c.source_partition.in_(partitions),
+            decisions.c.worker == self.worker,
+            decisions.c.published == false(),
+            which,
         )
         with self.connected() as connection:
             rows = connection.execute(query.order_by(decisions.c.at, decisions.c.revision).limit(limit)).all()
@@ -143,35 +159,51 @@ class Journal(Store):
         was not, or of a transaction whose end was never heard of. What stands is what must be pushed.
         """
         with self.transaction() as connection:
-            _execute(connection, self._put_case, map(_case_row, entry.cases.values()))
-            _execute(connection, self._put_prediction, map(_answer_row, entry.answers))
-            fresh = self._decide(connection, entry.decisions)
-            _execute(connection, self._put_truth, (_truth_row(truth, entry.at) for truth in entry.truths))
-            _execute(connection, self._add_errors, _error_rows(entry.errors))
-            _execute(connection, self._add_actions, _action_rows(fresh))
-            _execute(connection, _MARK, map(_mark_row, marks))
-            return {} if sum(fresh.values()) == len(entry.decisions) else _standing(connection, entry.decisions)
+            return self.write(connection, entry, marks).standing
+
+    def write(self, connection: Connection, entry: Entry, marks: Sequence[Mark] = ()) -> "Written":
+        """`save`, within a transaction of the caller's."""
+        execute(connection, self._put_case, map(_case_row, entry.cases.values()))
+        execute(connection, self._put_prediction, map(_answer_row, entry.answers))
+        fresh = self._decide(connection, entry.decisions)
+        execute(connection, self._put_truth, (_truth_row(truth, entry.at) for truth in entry.truths))
+        execute(connection, self._add_errors, _error_rows(entry.errors))
+        self.count(connection, fresh)
+        self.mark(connection, marks)
+        all_fresh = sum(fresh.values()) == len(entry.decisions)
+        return Written(fresh, {} if all_fresh else _standing(connection, entry.decisions))
+
+    def count(self, connection: Connection, decided: Mapping[str, int]) -> None:
+        """Add to how often each action was decided."""
+        execute(connection, self._add_actions, _action_rows(decided))
+
+    def mark(self, connection: Connection, marks: Sequence[Mark]) -> None:
+        """Write down how far decisions have been pushed."""
+        execute(connection, _MARK, map(_mark_row, marks))
 
     def _decide(self, connection: Connection, made: Sequence[Made]) -> dict[str, int]:
         """Write decisions down; how many of each action did not stand there already."""
         rows: dict[str, list[Values]] = defaultdict(list)
         for each in made:
-            rows[each.decision.action].append(_decision_row(each))
-        return {action: _execute(connection, self._put_decision, of) for action, of in rows.items()}
+            rows[each.decision.action].append({**_decision_row(each), "worker": self.worker})
+        return {action: execute(connection, self._put_decision, of) for action, of in rows.items()}
+
+    def aged(self, before: datetime) -> "Aged":
+        """What `prune` may delete."""
+        return (
+            (cases, and_(cases.c.seen_at < before, cases.c.revision != UNDECIDED)),
+            (predictions, predictions.c.at < before),
+            (decisions, and_(decisions.c.at < before, decisions.c.published == true())),
+            (outcomes, outcomes.c.at < before),
+        )
 
     def prune(self, before: datetime, limit: int = 5000) -> int:
         """Delete at most `limit` rows per table that are older than `before`; how many went.
 
         What still waits for its decision or its push stays. Bounded, so that writers do not wait for it long.
         """
-        aged: tuple[tuple[Table, ColumnElement[bool]], ...] = (
-            (cases, and_(cases.c.seen_at < before, cases.c.revision != UNDECIDED)),
-            (predictions, predictions.c.at < before),
-            (decisions, and_(decisions.c.at < before, decisions.c.published == true())),
-            (outcomes, outcomes.c.at < before),
-        )
         gone = 0
-        for table, condition in aged:
+        for table, condition in self.aged(before):
             key = tuple_(*table.primary_key.columns)
             old = select(*table.primary_key.columns).where(condition).limit(limit)
             with self.transaction() as connection:
@@ -179,6 +211,7 @@ class Journal(Store):
         return gone
 
 
+Aged = tuple[tuple[Table, ColumnElement[bool]], ...]
 Values = dict[str, Any]
 Upsert = sqlite.Insert | postgresql.Insert
 
@@ -201,14 +234,14 @@ def _latest(into: Callable[[Table], Upsert], table: Table, *names: str) -> Inser
     return insert.on_conflict_do_update(index_elements=key, set_={name: insert.excluded[name] for name in names})
 
 
-def _added(into: Callable[[Table], Upsert], table: Table, *names: str) -> Insert:
+def added(into: Callable[[Table], Upsert], table: Table, *names: str) -> Insert:
     """These columns add up."""
     insert, key = into(table), list(table.primary_key.columns)
     sums = {name: table.c[name] + insert.excluded[name] for name in names}
     return insert.on_conflict_do_update(index_elements=key, set_=sums)
 
 
-def _execute(connection: Connection, statement: Insert | Update, rows: Iterable[Values]) -> int:
+def execute(connection: Connection, statement: Insert | Update, rows: Iterable[Values]) -> int:
     """Execute for all rows; how many the database has taken."""
     listed = list(rows)
     if not listed:

@@ -177,6 +177,21 @@ class Subject:
     truth: Truth | None = None
 
 
+class ChargeTally(NamedTuple):
+    """What came of one choice about card transactions.
+
+    Attributes:
+        decided: how often it was made.
+        reported: how many of those turned out to be frauds; of "allow", those never decided on here, too.
+        reported_usd: their amounts.
+    """
+
+    action: str
+    decided: int
+    reported: int
+    reported_usd: float
+
+
 @dataclass(frozen=True)
 class LiveError:
     """How wrong a model has been on what really happened.

@@ -93,6 +93,7 @@ decisions = Table(
     Column("at", Instant, nullable=False, index=True),
     Column("message", LargeBinary, nullable=False),
     Column("source_partition", Integer, nullable=False),  # of the opening event: whose worker must push it
+    Column("worker", String(16), nullable=False, server_default="decision"),  # and in which group that worker is
     Column("traceparent", String(64)),
     Column("partition", Integer),  # on the topic `decisions`, once delivered
     Column("offset", BigInteger),
@@ -121,6 +122,33 @@ actions = Table(
     metadata,
     Column("action", String(16), primary_key=True),
     Column("n", BigInteger, nullable=False),
+)
+
+charges = Table(  # transactions that were held, and those that were reported as frauds
+    "charges",
+    metadata,
+    Column("user_id", String(64), primary_key=True),
+    Column("subject_id", String(64), primary_key=True),
+    Column("action", String(16), nullable=False),  # "allow" for one that was reported and is not known to be held
+    Column("amount_usd", Float(53), nullable=False),
+    Column("reported", Boolean, nullable=False),
+    Column("at", Instant, nullable=False, index=True),
+)
+
+charge_tallies = Table(
+    "charge_tallies",
+    metadata,
+    Column("action", String(16), primary_key=True),
+    Column("decided", BigInteger, nullable=False),
+    Column("reported", BigInteger, nullable=False),
+    Column("reported_usd", Float(53), nullable=False),
+)
+
+charge_counts = Table(  # the offset up to which a partition's allowed transactions are in the tallies
+    "charge_counts",
+    metadata,
+    Column("partition", Integer, primary_key=True),
+    Column("offset", BigInteger, nullable=False),
 )
 
 live_errors = Table(

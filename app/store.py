@@ -11,15 +11,30 @@ from math import sqrt
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, Row, Select, Table, create_engine, event, func, inspect, make_url, select
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Row,
+    Select,
+    Table,
+    create_engine,
+    event,
+    func,
+    inspect,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.schema import CreateColumn
 
 from app import codec
+from app.costs import CHOICES
 from app.decisions import Decision
 from app.errors import ConfigurationError, ServiceUnavailable
-from app.ledger import LiveError, SubjectKey
+from app.ledger import ChargeTally, LiveError, SubjectKey
 from app.predictions import Prediction
-from app.schema import actions, cases, decisions, live_errors, metadata, predictions
+from app.schema import actions, cases, charge_tallies, decisions, live_errors, metadata, predictions
 from app.topics import DECISIONS, PREDICTIONS
 
 _BUSY_S = 10.0  # SQLite: how long a writer waits for another; transactions here take milliseconds
@@ -88,6 +103,16 @@ class Store:
         with self.connected() as connection:
             return {row.action: row.n for row in connection.execute(select(actions).order_by(actions.c.action))}
 
+    def charge_tallies(self) -> list[ChargeTally]:
+        """How card transactions were decided, and which of them were reported as frauds, from allow to block."""
+        with self.connected() as connection:
+            rows = {row.action: row for row in connection.execute(select(charge_tallies))}
+        return [
+            ChargeTally(action, row.decided, row.reported, row.reported_usd)
+            for action in CHOICES
+            if (row := rows.get(action))
+        ]
+
     def receipt(self, subject: SubjectKey) -> dict[str, object] | None:
         """Where everything about the subject lies in the log, and when each hop happened.
 
@@ -125,14 +150,31 @@ class Store:
             yield connection
 
     def _create(self) -> None:
-        """`CREATE TABLE` of two processes can collide; whoever lost finds the tables there on the next try."""
+        """What two processes create at the same time can collide; whoever lost finds it there on the next try."""
         for attempt in range(5):
             try:
                 metadata.create_all(self._engine)
+                self._upgrade()
                 return
-            except DBAPIError as error:
+            except (DBAPIError, ServiceUnavailable) as error:
                 if attempt == 4:
-                    raise ServiceUnavailable("database", str(error.orig)) from error
+                    problem = error.orig if isinstance(error, DBAPIError) else error
+                    raise ServiceUnavailable("database", str(problem)) from error
+
+    def _upgrade(self) -> None:
+        """Add to each table of ours what an earlier version did not have, where a default says what it was."""
+        with self.connected() as connection:
+            found = inspect(connection)
+            tables = [
+                (table, {each["name"] for each in found.get_columns(table.name)}) for table in metadata.sorted_tables
+            ]
+        for table, names in tables:
+            lacking = [column for column in table.columns.values() if column.name not in names]
+            if all(column.server_default is not None for column in lacking):
+                for column in lacking:
+                    described = CreateColumn(column).compile(self._engine)
+                    with self.transaction() as connection:
+                        connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {described}"))
 
     def _compare(self) -> None:
         """Tables of another version would refuse every write, one batch after the other: better not to start."""
