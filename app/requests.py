@@ -28,12 +28,13 @@ MAX_WITHIN_S = 30.0
 
 
 
+REQUESTS_SUFFIX = ".requests"
 DEADLINE, REPLY_TO, ASKER, CALL = "deadline_ms", "reply_partition", "asker", "call"
 
 
 def request_group(agent: str) -> str:
     """The consumer group in which an agent's workers answer; who is in it serves the agent."""
-    return f"millrace.{agent}.requests"
+    return f"millrace.{agent}{REQUESTS_SUFFIX}"
 
 
 class Request(Struct, frozen=True, gc=False, tag_field="type", tag="millrace.request.v1"):

@@ -58,6 +58,9 @@ class Settings(BaseSettings):
         100,
         description="allowed transactions a second that the store keeps, per worker; beyond, only the topic has them",
     )
+    first_estimate: timedelta = Field(
+        timedelta(milliseconds=150), description="how long POST /v1/rides may wait for a first estimate; 0: none is asked"
+    )
     commit_interval: timedelta = Field(
         timedelta(milliseconds=250),
         description="how often offsets are committed; bounds the duplicates after a kill",

@@ -8,6 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from app.errors import ServiceUnavailable
+from app.requests import REQUESTS_SUFFIX
 from app.topics import DECISIONS, PREDICTIONS, RIDES, UPLOADS
 
 GROUP_PREFIX = "millrace."
@@ -18,7 +19,10 @@ Ends = dict[tuple[str, int], int]
 
 
 class Group(NamedTuple):
-    """A consumer group: `lag` counts the records of the partitions it has committed on."""
+    """A consumer group: `lag` counts the records of the partitions it has committed on.
+
+    An agent's second group, which answers requests, is not listed: it has members when the first one has.
+    """
 
     name: str
     members: int
@@ -48,7 +52,9 @@ class Books:
         """Millrace's consumer groups by name, measured against `ends`."""
         try:
             names = sorted(
-                name for name, _ in await self._admin.list_consumer_groups() if name.startswith(GROUP_PREFIX)
+                name
+                for name, _ in await self._admin.list_consumer_groups()
+                if name.startswith(GROUP_PREFIX) and not name.endswith(REQUESTS_SUFFIX)
             )
             members = await self._members(names)
             committed = await asyncio.gather(*(self._admin.list_consumer_group_offsets(name) for name in names))

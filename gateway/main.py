@@ -29,6 +29,7 @@ from app.tokens import Tokens, read_secret
 from gateway import asyncapi, openapi, problems
 from gateway.auth import Door
 from gateway.books import Books
+from gateway.estimates import Estimates
 from gateway.follow import Limits, Live
 from gateway.guard import GuardedWebSocket, guarded_http
 from gateway.hub import Hub
@@ -36,11 +37,13 @@ from gateway.inference import InferenceRoutes
 from gateway.metrics import Measured, Metrics
 from gateway.models import Models
 from gateway.outbox import Outbox
+from gateway.predict import PredictRoutes
 from gateway.reads import Reads
 from gateway.routes import DecisionRoutes, EventRoutes
 from gateway.sockets import LiveDoor
 from gateway.status import Status
 from gateway.system import STATIC, SWAGGER, DemoTokens, SystemRoutes
+from gateway.verdicts import Verdicts, answering
 
 CONNECTIONS = 12_000  # above what the live channel takes, below the usual hard limit on open files
 WS_MESSAGE_BYTES = 4096  # clients have nothing to say
@@ -112,7 +115,10 @@ def _add_routes(app: FastAPI, gateway: Gateway) -> None:
     door, live = Door(gateway.tokens), gateway.live
     metrics = Metrics(lambda: live.connections, lambda: gateway.outbox.held)
     origins = frozenset(gateway.settings.origins.replace(",", " ").split())
-    app.include_router(EventRoutes(door, gateway.outbox).router())
+    estimates = Estimates(gateway.asks, gateway.settings.first_estimate)
+    app.include_router(EventRoutes(door, gateway.outbox, estimates).router())
+    verdicts = Verdicts(gateway.outbox, gateway.hub, gateway.reads, answering)
+    app.include_router(PredictRoutes(door, gateway.asks, verdicts).router())
     app.include_router(DecisionRoutes(door, gateway.reads).router())
     app.include_router(LiveDoor(live, door, origins).router())
     system = SystemRoutes(door, gateway.status, gateway.fallen)

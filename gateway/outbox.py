@@ -12,8 +12,9 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from app import codec
+from app.asking import ID_PREFIX
 from app.bus import Delivered, Outgoing, Producer
-from app.errors import DeliveryFailed, MillraceError, ServiceUnavailable
+from app.errors import DeliveryFailed, InvalidMessage, MillraceError, ServiceUnavailable
 from app.events import AnyRide, Event
 from app.topics import RIDES, UPLOADS
 
@@ -51,7 +52,12 @@ class Outbox:
         return self._held
 
     async def send(self, events: Sequence[Event], traceparent: str | None = None) -> list[Delivered]:
-        """Where the events came to lie, once Kafka has acknowledged all. Raises `ServiceUnavailable` ("kafka")."""
+        """Where the events came to lie, once Kafka has acknowledged all. Raises `ServiceUnavailable` ("kafka").
+
+        And `InvalidMessage` for an id that stands for something that was only asked about.
+        """
+        if any(event.event_id.startswith(ID_PREFIX) for event in events):
+            raise InvalidMessage(f"ids that begin with {ID_PREFIX} are of what is only asked about", "event_id")
         if self._held + len(events) > self._in_flight:
             raise ServiceUnavailable("kafka", "too many events are on their way", retry_after_s=2.0)
         loop = asyncio.get_running_loop()

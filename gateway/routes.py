@@ -17,7 +17,8 @@ from app.events import Event, RideEvent, UploadEvent
 from app.tokens import DECISIONS_READ, EVENTS_WRITE, Identity
 from gateway import bodies, cloudevents
 from gateway.auth import Door
-from gateway.bodies import Body
+from gateway.bodies import Body, E
+from gateway.estimates import Estimates
 from gateway.outbox import Outbox
 from gateway.problems import Refused
 from gateway.reads import Reads
@@ -66,8 +67,8 @@ AnyAccepted = RideAccepted | UploadAccepted
 class EventRoutes:
     """The calls that take events in."""
 
-    def __init__(self, door: Door, outbox: Outbox) -> None:
-        self._door, self._outbox = door, outbox
+    def __init__(self, door: Door, outbox: Outbox, estimates: Estimates) -> None:
+        self._door, self._outbox, self._estimates = door, outbox, estimates
 
     def router(self) -> APIRouter:
         router = APIRouter()
@@ -79,13 +80,23 @@ class EventRoutes:
         return router
 
     async def request_ride(self, request: Request) -> Response:
+        """The first estimate is asked for while Kafka takes the event; see `gateway.estimates`."""
         identity = self._door.admit(request.headers, EVENTS_WRITE)
-        return await self._take(request, identity, bodies.REQUESTED, None)
+        event = await self._read(request, identity, bodies.REQUESTED, None)
+        estimate = self._estimates.begin(event)
+        try:
+            places = await self._outbox.send([event], traceparent(request))
+            initial = None if estimate is None else await estimate
+        finally:
+            if estimate is not None:
+                estimate.cancel()
+        return answer(accepted(event, places[0], initial), HTTPStatus.ACCEPTED)
 
     def _step(self, body: Body[Any]) -> Handler:
         async def step(request: Request) -> Response:
             identity = self._door.admit(request.headers, EVENTS_WRITE)
-            return await self._take(request, identity, body, need_id(request.path_params["ride_id"], "ride_id"))
+            ride_id = need_id(request.path_params["ride_id"], "ride_id")
+            return await self._deliver(request, await self._read(request, identity, body, ride_id))
 
         return step
 
@@ -107,11 +118,10 @@ class EventRoutes:
         receipts = [accepted(event, place) for event, place in zip(events, places, strict=True)]
         return answer(receipts if batch else receipts[0], HTTPStatus.ACCEPTED)
 
-    async def _take(self, request: Request, identity: Identity, body: Body[Any], subject_id: str | None) -> Response:
+    async def _read(self, request: Request, identity: Identity, body: Body[E], subject_id: str | None) -> E:
         need_json(request)
         said = body.decode(await read_body(request))
-        event = body.build(said, identity.user_id, idempotency_key(request), subject_id)
-        return await self._deliver(request, event)
+        return body.build(said, identity.user_id, idempotency_key(request), subject_id)
 
     async def _deliver(self, request: Request, event: Event) -> Response:
         places = await self._outbox.send([event], traceparent(request))
@@ -149,11 +159,12 @@ class DecisionRoutes:
         return identity.user_id, need_id(request.path_params["subject_id"], "subject_id")
 
 
-def accepted(event: Event, place: Delivered) -> AnyAccepted:
+def accepted(event: Event, place: Delivered, initial_duration_min: float | None = None) -> AnyAccepted:
     """The answer to an event that Kafka has acknowledged."""
     lies = place._asdict()
     if isinstance(event, RideEvent):
-        return RideAccepted(event_id=event.event_id, ride_id=event.ride_id, **lies)
+        initial = None if initial_duration_min is None else round(initial_duration_min, 2)
+        return RideAccepted(event_id=event.event_id, ride_id=event.ride_id, initial_duration_min=initial, **lies)
     if isinstance(event, UploadEvent):
         return UploadAccepted(event_id=event.event_id, upload_id=event.upload_id, **lies)
     raise TypeError(f"no answer is defined for {type(event).__name__}")
