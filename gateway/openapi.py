@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 
+from app.requests import MAX_ROWS
 from app.tokens import DECISIONS_READ, EVENTS_WRITE, LIVE_READ, STATUS_READ
 from gateway import bodies
 from gateway.cloudevents import BATCH, STRUCTURED, CloudEvent
+from gateway.predict import Decisions, Predictions
 from gateway.problems import MEDIA_TYPE, ProblemDetails
 from gateway.reads import Decided
 from gateway.routes import RIDE_STEPS, RideAccepted, UploadAccepted
@@ -19,6 +21,7 @@ Json = dict[str, Any]
 
 STRUCTS: tuple[type, ...] = (
     *(body.struct for body in bodies.BODIES.values()),
+    *(Predictions, Decisions),
     *(CloudEvent, RideAccepted, UploadAccepted, Decided, SystemStatus, ProblemDetails, DemoToken, Health),
 )
 PROBLEMS = {
@@ -33,6 +36,7 @@ PROBLEMS = {
     422: "the content is not valid; `field` names what",
     429: "too many live connections of this user",
     503: "a part of the system does not answer; send the same again after `Retry-After`",
+    504: "no answer by the deadline",
 }
 _INTAKE = (401, 403, 408, 413, 415, 422, 503)
 _PATH_ID = {"name": "{}", "in": "path", "required": True, "schema": {"type": "string", "maxLength": 64}}
@@ -48,7 +52,7 @@ def document() -> Json:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Millrace", "version": "1", "description": __doc__},
-        "paths": {**_intake(), **_reading(), **_system()},
+        "paths": {**_intake(), **_asking(), **_reading(), **_system()},
         "components": {
             "schemas": components,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
@@ -83,6 +87,28 @@ def _intake() -> Json:
     schema = {"oneOf": [*receipt["oneOf"], {"type": "array", "items": receipt}]}
     events["responses"]["202"]["content"]["application/json"]["schema"] = schema
     return {**paths, "/v1/uploads": {"post": upload}, "/v1/events": {"post": events}}
+
+
+def _asking() -> Json:
+    deadline = {**_query("Deadline-Ms"), "in": "header", "schema": {"type": "integer", "minimum": 1, "maximum": 30_000}}
+    deadline["description"] = "how long the answer is of use, milliseconds; 2,000 unless said"
+    publish = {**_query("publish"), "schema": {"type": "string", "enum": ["true", "false"]}}
+    publish["description"] = "put the predictions on the topic and into the store, too, marked as asked for"
+    wait = {**_query("wait"), "schema": {"type": "string", "enum": ["prediction", "decision"]}}
+    wait["description"] = "`decision`: post the instances as events, and wait for what is decided on them"
+    refusals = (404, *_INTAKE, 504)
+    summary = "Ask an agent and wait"
+    call = _call(summary, Predictions, refusals, EVENTS_WRITE, _path("agent"), deadline, publish, wait)
+    either = {"oneOf": [_ref(Predictions), _ref(Decisions)]}
+    call["responses"]["200"]["content"]["application/json"]["schema"] = either
+    later = {"description": "accepted, and not all of it decided by the deadline"}
+    call["responses"]["202"] = {**later, "content": {"application/json": {"schema": _ref(Decisions)}}}
+    instance = {"anyOf": [_ref(body.struct) for body in bodies.BODIES.values()]}
+    asked: Json = {"type": "object", "required": ["instances"], "additionalProperties": False}
+    instances = {"type": "array", "minItems": 1, "maxItems": MAX_ROWS, "items": instance}
+    asked["properties"] = {"instances": instances, "publish": {"type": "boolean", "default": False}}
+    call["requestBody"] = {"required": True, "content": {"application/json": {"schema": asked}}}
+    return {"/v1/predict/{agent}": {"post": call}}
 
 
 def _reading() -> Json:
