@@ -187,16 +187,16 @@ def _flag(parameters: Parameters | None, name: str, *, default: bool = False) ->
 def _within_s(request: Request, parameters: Parameters | None) -> float:
     """How long the asker waits: the parameter `deadline_ms`, the header `Deadline-Ms`, or Triton's `timeout` (microseconds)."""
     said = parameters or {}
-    for value, name, unit_s in (
-        (said.get("deadline_ms"), "parameters.deadline_ms", 1e-3),
-        (_number(request.headers.get("Deadline-Ms")), "Deadline-Ms", 1e-3),
-        (said.get("timeout"), "parameters.timeout", 1e-6),
+    for value, name, per_second in (
+        (said.get("deadline_ms"), "parameters.deadline_ms", 1e3),
+        (_number(request.headers.get("Deadline-Ms")), "Deadline-Ms", 1e3),
+        (said.get("timeout"), "parameters.timeout", 1e6),
     ):
         if value is None:
             continue
-        if isinstance(value, bool | str) or not 0 < value * unit_s <= MAX_WITHIN_S:
+        if isinstance(value, bool | str) or not 0 < value <= MAX_WITHIN_S * per_second:
             raise InvalidMessage(f"a time above 0 and up to {MAX_WITHIN_S:g} s is expected", name)
-        return value * unit_s
+        return value / per_second
     return WITHIN_S
 
 
