@@ -26,8 +26,6 @@ MAX_REPLY_BYTES = 4 << 20
 MAX_WITHIN_S = 30.0
 """The longest anybody may wait for an answer."""
 
-
-
 REQUESTS_SUFFIX = ".requests"
 DEADLINE, REPLY_TO, ASKER, CALL = "deadline_ms", "reply_partition", "asker", "call"
 

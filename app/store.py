@@ -248,6 +248,7 @@ def _answer(row: Row[Any]) -> dict[str, object]:
         "model": prediction.model,
         "version": prediction.version,
         "arm": prediction.arm,
+        "via": prediction.via,
         "stage": prediction.stage,
         "value": prediction.value,
         "unit": prediction.unit,

@@ -127,6 +127,8 @@ class Join:
             held = self._subjects[subject.key] = _Held()
             held.truth = subject.truth
             for answer in subject.answers:
+                if answer.prediction.via == "ask":
+                    continue
                 held.remember(_answer_id(answer.prediction), said(answer.prediction))
             for case in subject.cases:
                 held.cases[case.event_id] = case
@@ -137,7 +139,10 @@ class Join:
         effects = Effects(Entry(now))
         for record in batch:
             message = record.message
-            if isinstance(message, Prediction):
+            if isinstance(message, Prediction) and message.via == "ask":
+                position = record.position  # kept for whoever asks, but no event waits for it: see `app.asking.ID_PREFIX`
+                effects.entry.answers.append(Answer(message, position.partition, position.offset))
+            elif isinstance(message, Prediction):
                 self._answer(message, record.position, effects)
             elif isinstance(message, OPENING):
                 self._open(message, record, effects)
@@ -263,6 +268,8 @@ class Join:
 
 
 def _key(message: Event | Prediction) -> SubjectKey | None:
+    if isinstance(message, Prediction) and message.via == "ask":
+        return None
     if isinstance(message, Prediction | RideEvent | UploadEvent):
         return SubjectKey(message.user_id, message.subject_id)
     return None
