@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 from app.errors import MillraceError
-from cli import agents, bench, decide, demo, dlq, doctor, gateway, models, simulate, topics, train, up, watch
+from cli import agents, bench, decide, demo, dlq, doctor, gateway, models, replay, simulate, topics, train, up, watch
 
 app = typer.Typer(
     name="millrace",
@@ -33,6 +33,7 @@ app.command(rich_help_panel=LOOK, context_settings={"allow_extra_args": True, "i
 app.command(rich_help_panel=LOOK)(doctor.doctor)
 app.command(rich_help_panel=LOOK)(topics.topics)
 app.command(rich_help_panel=LOOK)(dlq.dlq)
+app.command(rich_help_panel=WORK)(replay.replay)
 app.command(rich_help_panel=WORK)(train.train)
 app.add_typer(models.app, name="models", rich_help_panel=WORK)
 

@@ -1,0 +1,129 @@
+"""What came out of a slice: which rows have an answer, and the answers in columns, without a message for each.
+
+Between the scoring of `app.modes.process` and the targets.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Self
+
+import msgspec
+
+from app.agent import Agent
+from app.codec import Record
+from app.events import OPENING, AnyEvent
+from app.modes.process import Failed, Scored
+from app.modes.replay.plan import Span
+from app.predictions import Stage
+
+_encode = msgspec.json.Encoder().encode
+
+Zones = Callable[[Sequence[AnyEvent]], Sequence[int | None]]
+"""Where each ride begins, a TLC zone; `None` for what begins nowhere."""
+
+
+@dataclass
+class Answers:
+    """One slice, scored.
+
+    Attributes:
+        parts: what was scored in one call, and which of its rows count.
+        failed: of those that count.
+    """
+
+    agent: Agent
+    parts: list[tuple[Scored, Sequence[int]]] = field(default_factory=list)
+    failed: list[Failed] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return sum(len(rows) for _, rows in self.parts)
+
+    def add(self, scored: Scored, span: Span, within: Callable[[datetime], bool] | None) -> None:
+        """Take in what was scored, but for what was read only to move a state; `within` asks for the event's time."""
+        if within is None and all(part.first == part.start for part in span.parts):
+            self.parts.append((scored, _rows(self.agent, scored)))
+            self.failed += scored.failed
+            return
+        starts = span.starts
+        counts = [
+            record.offset >= starts[record.partition] and (within is None or within(event.at))
+            for record, event in zip(scored.records, scored.events, strict=True)
+        ]
+        self.parts.append((scored, [row for row in _rows(self.agent, scored) if counts[row]]))
+        passed = {_place(record) for record, count in zip(scored.records, counts, strict=True) if not count}
+        self.failed += [
+            failed
+            for failed in scored.failed
+            if failed.record.offset >= starts[failed.record.partition] and _place(failed.record) not in passed
+        ]
+
+
+def _place(record: Record) -> tuple[int, int]:
+    return record.partition, record.offset
+
+
+def _rows(agent: Agent, scored: Scored) -> Sequence[int]:
+    """The rows with an answer; all of them, as a rule."""
+    problems = scored.scores.problems
+    if not agent.follows and not problems:
+        return range(len(scored.events))
+    return [row for row, event in enumerate(scored.events) if row not in problems and agent.scores(event)]
+
+
+@dataclass
+class Columns:
+    """Answers, column by column.
+
+    Attributes:
+        at_us: event time, microseconds since 1970.
+        details: JSON.
+    """
+
+    partition: list[int] = field(default_factory=list)
+    offset: list[int] = field(default_factory=list)
+    user_id: list[str] = field(default_factory=list)
+    event_id: list[str] = field(default_factory=list)
+    subject_id: list[str] = field(default_factory=list)
+    stage: list[Stage] = field(default_factory=list)
+    value: list[float] = field(default_factory=list)
+    at_us: list[int] = field(default_factory=list)
+    zone: list[int | None] = field(default_factory=list)
+    detail: list[bytes | None] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+    @classmethod
+    def of(cls, answers: Answers, zones: Zones | None = None) -> Self:
+        columns = cls()
+        for scored, rows in answers.parts:
+            columns._extend(answers.agent, scored, rows, zones)
+        return columns
+
+    def _extend(self, agent: Agent, scored: Scored, rows: Sequence[int], zones: Zones | None) -> None:
+        whole = len(rows) == len(scored.events)
+        records = scored.records if whole else [scored.records[row] for row in rows]
+        events = scored.events if whole else [scored.events[row] for row in rows]
+        values = scored.scores.values
+        self.partition += [record.partition for record in records]
+        self.offset += [record.offset for record in records]
+        self.user_id += [event.user_id for event in events]
+        self.event_id += [event.event_id for event in events]
+        self.subject_id += [event.subject_id for event in events]
+        self.stage += _stages(agent, events)
+        self.value += (values if whole else values[list(rows)]).tolist()
+        self.at_us += [round(event.at.timestamp() * 1e6) for event in events]
+        self.zone += zones(events) if zones is not None else [None] * len(events)
+        details = scored.scores.details
+        self.detail += [_detail(details[row]) for row in rows] if len(details) else [None] * len(events)
+
+
+def _stages(agent: Agent, events: Sequence[AnyEvent]) -> list[Stage]:
+    if all(issubclass(event, OPENING) for event in agent.consumes):
+        return ["initial"] * len(events)
+    return [agent.stage(event) for event in events]
+
+
+def _detail(detail: object) -> bytes | None:
+    return None if detail is None else _encode(detail)

@@ -1,0 +1,240 @@
+"""Where a replay's answers go: the store, Parquet files, or the topic `predictions.replay`. Never to a user.
+
+Each keeps a slice and the progress of its lane so that a kill -9 between the two leaves nothing out and nothing twice.
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import Connection
+
+from app.bus import Outgoing, Producer, deliver
+from app.codec import Record, context, encode, header
+from app.errors import ConfigurationError
+from app.modes.dead_letters import PREDICTION_TOO_LARGE
+from app.modes.process import Failed, Processor
+from app.modes.read import reader
+from app.modes.replay.book import Advance, Book, Lane
+from app.modes.replay.files import arrow
+from app.modes.replay.rows import Answers, Columns, Zones
+from app.replay_schema import failures, replayed
+from app.topics import MAX_PREDICTION_BYTES, REPLAYED
+
+_COLUMNS = [column.name for column in replayed.columns]
+_NAMES = ", ".join(f'"{name}"' for name in _COLUMNS)
+_FRAME_BYTES = 4096  # what Kafka and the headers add to a prediction is a tenth of this
+
+
+class Target(Protocol):
+    """Keeps the answers of a run."""
+
+    async def open(self, lane: Lane) -> None:
+        """Get ready for a lane."""
+        ...
+
+    async def keep(self, lane: Lane, answers: Answers, position: int, state: bytes | None) -> None:
+        """Keep a slice, and that its lane has come so far. Raises `LaneLost`, `ServiceUnavailable`."""
+        ...
+
+
+class StoreTarget:
+    """Into the table `replayed`, in the transaction that moves the lane."""
+
+    def __init__(self, book: Book, zones: Zones | None = None) -> None:
+        self._book, self._zones = book, zones
+
+    async def open(self, lane: Lane) -> None:
+        """Nothing to prepare."""
+
+    async def keep(self, lane: Lane, answers: Answers, position: int, state: bytes | None) -> None:
+        await asyncio.to_thread(self._keep, lane, answers, position, state)
+
+    def _keep(self, lane: Lane, answers: Answers, position: int, state: bytes | None) -> None:
+        columns = Columns.of(answers, self._zones)
+        advance = Advance(position, len(columns), len(answers.failed), state)
+        with self._book.entering(lane, advance) as connection:
+            insert_rows(connection, lane.lane, columns)
+            note_failures(connection, lane, answers.failed)
+
+
+class ParquetTarget:
+    """Into a directory, a file per slice, written whole before the lane moves.
+
+    A file is named after its run, its lane and the position its slice begins at: what a worker that was killed has left is
+    written over by whoever does the slice again.
+    """
+
+    def __init__(self, book: Book, directory: Path) -> None:
+        self._book, self._directory = book, directory
+        arrow("pyarrow.parquet")
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"{directory} cannot be made: {error.strerror}") from error
+        self._begins: dict[int, int] = {}
+
+    async def open(self, lane: Lane) -> None:
+        self._begins[lane.lane] = lane.position
+
+    async def keep(self, lane: Lane, answers: Answers, position: int, state: bytes | None) -> None:
+        await asyncio.to_thread(self._keep, lane, answers, position, state)
+
+    def _keep(self, lane: Lane, answers: Answers, position: int, state: bytes | None) -> None:
+        columns = Columns.of(answers)
+        chosen, begins = lane.chosen, self._begins[lane.lane]
+        name = f"{lane.run}-{chosen.agent}-{chosen.version}-{lane.lane:06}-{begins:012}.parquet"
+        self._write(self._directory / name, _table(lane, answers, columns))
+        with self._book.entering(lane, Advance(position, len(columns), len(answers.failed), state)) as connection:
+            note_failures(connection, lane, answers.failed)
+        self._begins[lane.lane] = position
+
+    def _write(self, path: Path, table: Any) -> None:
+        """Whole or not at all; none where there is nothing to say."""
+        if not table.num_rows:
+            path.unlink(missing_ok=True)
+            return
+        scratch = path.with_name(f".{path.name}")
+        arrow("pyarrow.parquet").write_table(table, scratch, compression="zstd")
+        with scratch.open("rb") as file:
+            os.fsync(file.fileno())
+        scratch.replace(path)
+
+
+class TopicTarget:
+    """Onto `predictions.replay`, delivered before the lane moves; headers `replay.*` say which run it was.
+
+    A worker that takes a lane up reads back what its predecessor had delivered and not entered, and leaves that out.
+    """
+
+    def __init__(self, book: Book, producer: Producer, brokers: str, partitions: int) -> None:
+        self._book, self._producer, self._brokers, self._partitions = book, producer, brokers, partitions
+        self._delivered: set[tuple[int, int]] = set()
+        self.processors: dict[str, Processor] = {}
+
+    async def open(self, lane: Lane) -> None:
+        self._delivered = await self._find(lane) if lane.taken_up else set()
+
+    async def keep(self, lane: Lane, answers: Answers, position: int, state: bytes | None) -> None:
+        records, too_large = self._word(lane, answers)
+        await deliver(self._producer, records)
+        failed = [*answers.failed, *too_large]
+        advance = Advance(position, len(answers) - len(too_large), len(failed), state)
+        await asyncio.to_thread(self._enter, lane, advance, failed)
+
+    def _enter(self, lane: Lane, advance: Advance, failed: Sequence[Failed]) -> None:
+        with self._book.entering(lane, advance) as connection:
+            note_failures(connection, lane, failed)
+
+    def _word(self, lane: Lane, answers: Answers) -> tuple[list[Outgoing], list[Failed]]:
+        records, too_large = [], []
+        processor = self.processors[answers.agent.name]
+        marks = (("replay.run", lane.run.encode()), ("replay.lane", str(lane.lane).encode()))
+        for scored, rows in answers.parts:
+            wanted = {(scored.records[row].partition, scored.records[row].offset) for row in rows}
+            for record, prediction in processor.word(scored).predicted:
+                place = (record.partition, record.offset)
+                if place not in wanted:
+                    continue
+                value = encode(prediction)
+                if len(value) + _FRAME_BYTES > MAX_PREDICTION_BYTES:
+                    too_large.append(Failed(record, PREDICTION_TOO_LARGE, f"its prediction takes {len(value)} bytes"))
+                elif place not in self._delivered:
+                    headers = (*context(prediction), *marks, ("replay.place", _place(record)))
+                    key = record.key or prediction.user_id.encode()
+                    partition = record.partition if record.key is not None else None
+                    records.append(Outgoing(REPLAYED.name, key, value, headers, partition))
+        return records, too_large
+
+    async def _find(self, lane: Lane) -> set[tuple[int, int]]:
+        """What was delivered of this lane, as places of what it answers; only of what the position does not cover."""
+        found = set()
+        for partition in range(self._partitions):
+            async with reader(self._brokers, REPLAYED.name, partition) as source:
+                first, end = await source.bounds()
+                async for records in source.records(first, end):
+                    found |= {place for record in records if (place := _answered(record, lane)) is not None}
+        return found
+
+
+def insert_rows(connection: Connection, lane: int, columns: Columns) -> None:
+    """Write answers down, as fast as the database takes them: COPY, or one prepared statement."""
+    rows = zip(
+        [lane] * len(columns),
+        columns.partition,
+        columns.offset,
+        columns.user_id,
+        columns.event_id,
+        columns.subject_id,
+        columns.stage,
+        columns.value,
+        columns.at_us,
+        columns.zone,
+        columns.detail,
+        strict=True,
+    )
+    if connection.dialect.driver == "psycopg":
+        driver: Any = connection.connection.driver_connection
+        with driver.cursor() as cursor, cursor.copy(f"COPY replayed ({_NAMES}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+    elif len(columns):
+        if connection.dialect.name == "sqlite":
+            marks = ", ".join("?" * len(_COLUMNS))
+            # Past SQLAlchemy's parameters by name, which cost more than SQLite itself.
+            connection.exec_driver_sql(f"INSERT INTO replayed ({_NAMES}) VALUES ({marks})", list(rows))  # noqa: S608
+        else:
+            connection.execute(replayed.insert(), [dict(zip(_COLUMNS, row, strict=True)) for row in rows])
+
+
+def note_failures(connection: Connection, lane: Lane, failed: Sequence[Failed]) -> None:
+    """Write down what has no answer, and why; it was a dead letter when it was live."""
+    if failed:
+        rows = [
+            {
+                "lane": lane.lane,
+                "partition": each.record.partition,
+                "offset": each.record.offset,
+                "cause": each.cause,
+                "error": each.error[:1000],
+            }
+            for each in failed
+        ]
+        connection.execute(failures.insert(), rows)
+
+
+def _table(lane: Lane, answers: Answers, columns: Columns) -> Any:
+    """Answers as Arrow, with what is the same in every row."""
+    lib, count = arrow("pyarrow"), len(columns)
+    kinds = {"at_us": lib.timestamp("us", "UTC"), "detail": lib.string()}
+    names = {"at_us": "event_at"}
+    same = {
+        "run": lane.run,
+        "model": lane.chosen.agent,
+        "version": lane.chosen.version,
+        "unit": answers.agent.unit,
+        "topic": lane.span.topic,
+    }
+    table = {name: lib.repeat(lib.scalar(value), count).dictionary_encode() for name, value in same.items()}
+    for name, values in vars(columns).items():
+        if name == "zone":
+            continue
+        listed = [None if value is None else value.decode() for value in values] if name == "detail" else values
+        table[names.get(name, name)] = lib.array(listed, type=kinds.get(name))
+    return lib.table(table)
+
+
+def _place(record: Record) -> bytes:
+    return f"{record.partition}@{record.offset}".encode()
+
+
+def _answered(record: Record, lane: Lane) -> tuple[int, int] | None:
+    """Which record of this lane a replayed prediction answers."""
+    of = (header(record.headers, "replay.run"), header(record.headers, "replay.lane"))
+    place = header(record.headers, "replay.place")
+    if of != (lane.run, str(lane.lane)) or place is None:
+        return None
+    partition, offset = place.split("@")
+    return int(partition), int(offset)

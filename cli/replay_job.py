@@ -1,0 +1,251 @@
+"""What `millrace replay` does once it knows what is asked: begins or continues a run, works on it, shows how far it is."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from agents._places import locate
+from app import topic_admin
+from app.agent import find
+from app.bus import KafkaProducer
+from app.errors import ConfigurationError
+from app.events import AnyEvent, RideRequested
+from app.modes.lifecycle import settle
+from app.modes.replay.book import Book, Cut, Standing, unfinished
+from app.modes.replay.files import RowSource, open_table
+from app.modes.replay.manners import Pace, be_modest
+from app.modes.replay.plan import Plan, Rows, TopicRange
+from app.modes.replay.run import Worker, cut
+from app.modes.replay.score import load
+from app.modes.replay.sources import SLICE_RECORDS, Source, TopicSource
+from app.modes.replay.targets import ParquetTarget, StoreTarget, Target, TopicTarget
+from app.registry import open_registry
+from app.replays import Replays
+from app.settings import Settings
+from app.topics import REPLAYED
+from cli.replay_asked import NothingAsked
+from cli.replay_trips import TRIPS, TripTable
+
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+_LOOK_S, _LINE_S = 0.5, 5.0
+_SLICE_S = 2.0  # of work at a limited rate, so that the bar moves and a kill costs little
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a run is worked on; it changes nothing of what comes out.
+
+    Attributes:
+        sql_url: where a query is asked; the store by default.
+    """
+
+    rate: float | None = None
+    workers: int = 1
+    sql_url: str | None = None
+    quiet: bool = False
+    parent: int | None = None
+
+
+def choose(replays: Replays, run: str | None, resume: bool, plan: Callable[[], Plan]) -> tuple[Book, Plan]:
+    """The run to go on with, or one to begin.
+
+    Raises `ConfigurationError` when a run of that name does something else than what is asked now.
+    """
+    if run is not None and not _NAME.match(run):
+        raise ConfigurationError(f"--run {run}: a name has up to 64 letters, digits, and _ . -")
+    if resume and (run := unfinished(replays)) is None:
+        raise ConfigurationError("--resume: there is no run that was begun and not finished")
+    book = Book(replays, run) if run is not None else None
+    begun = book.plan() if book is not None else None
+    if book is not None and begun is not None:
+        try:
+            asked = plan()
+        except NothingAsked:
+            return book, begun
+        if asked != begun:
+            raise ConfigurationError(
+                f"run {book.run} was begun otherwise: go on with --run {book.run} alone, or name another"
+            )
+        return book, begun
+    fresh = plan()
+    return book or Book(replays, name_run(fresh)), fresh
+
+
+def name_run(plan: Plan) -> str:
+    """A name for a run that was given none."""
+    who = "-".join(chosen.agent for chosen in plan.chosen)[:32]
+    return f"{who}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+
+
+def open_source(plan: Plan, settings: Settings, manner: Manner) -> Source:
+    """What the plan reads, in slices that suit the rate."""
+    most = SLICE_RECORDS if manner.rate is None else max(1, min(SLICE_RECORDS, round(manner.rate * _SLICE_S)))
+    if isinstance(plan.source, TopicRange):
+        return TopicSource(settings, plan.source, most)
+    rows = plan.source
+    table = (
+        TripTable(Path(rows.name)) if rows.kind == TRIPS else open_table(rows, manner.sql_url or settings.database_url)
+    )
+    return RowSource(table, _label(rows), rows.events, most)
+
+
+async def to_the_end(book: Book, plan: Plan, settings: Settings, manner: Manner, console: Console) -> Standing:
+    """Begin the run unless it was begun, and work on it until it is done."""
+    source = open_source(plan, settings, manner)
+    if await asyncio.to_thread(book.plan) is None:
+        cuts = await cut(plan, source)
+        await asyncio.to_thread(book.begin, plan, cuts)
+        for line in _late_beginnings(cuts):
+            console.print(line, highlight=False, soft_wrap=True)
+    try:
+        return await work(book, plan, source, settings, manner, console)
+    except asyncio.CancelledError:
+        console.print(f"stopped; go on with: millrace replay --run {book.run}", highlight=False, soft_wrap=True)
+        raise
+
+
+async def work(
+    book: Book, plan: Plan, source: Source, settings: Settings, manner: Manner, console: Console
+) -> Standing:
+    """Work on the run until it is done; other processes may do so at the same time."""
+    be_modest()
+    registry = open_registry(settings)
+    ready = {chosen.agent: load(chosen, registry) for chosen in plan.chosen}
+    private = settings.data_dir / "replays" / book.run
+    others = [_another(book.run, manner) for _ in range(manner.workers - 1)]
+    rate = None if manner.rate is None else manner.rate / manner.workers
+    settle()
+    try:
+        async with _target(book, plan, settings) as target:
+            worker = Worker(book, source, ready, target, private, Pace(rate))
+            await _shown(worker.run(), book, manner, console)
+    finally:
+        for other in others:
+            with suppress(subprocess.TimeoutExpired):
+                other.wait(5.0 if sys.exc_info()[0] is None else 0.1)
+            other.terminate()
+            other.wait()
+    return await asyncio.to_thread(book.standing)
+
+
+def pickup_zones(events: Sequence[AnyEvent]) -> list[int | None]:
+    """Where each ride begins, a TLC zone; `None` outside the city, and for what is no request."""
+    asked = [row for row, event in enumerate(events) if isinstance(event, RideRequested)]
+    zones: list[int | None] = [None] * len(events)
+    places = [event.pickup for event in events if isinstance(event, RideRequested)]
+    for row, zone in zip(asked, locate(places).zone.tolist() if places else [], strict=True):
+        zones[row] = zone or None
+    return zones
+
+
+@asynccontextmanager
+async def _target(book: Book, plan: Plan, settings: Settings) -> AsyncIterator[Target]:
+    if plan.target == "store":
+        yield StoreTarget(book, pickup_zones if plan.question else None)
+    elif plan.target == "parquet":
+        yield ParquetTarget(book, Path(plan.directory or "."))
+    else:
+        cluster = await topic_admin.ensure(settings, [REPLAYED])
+        producer = KafkaProducer(settings.kafka or "", "millrace-replay")
+        try:
+            yield TopicTarget(book, producer, settings.kafka or "", cluster.topics[REPLAYED.name].partitions)
+        finally:
+            await producer.close()
+
+
+def _another(run: str, manner: Manner) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "cli", "replay", "--run", run, "--join", str(os.getpid())]
+    if manner.rate is not None:
+        command += ["--rate", str(manner.rate / manner.workers)]
+    environment = dict(os.environ)
+    if manner.sql_url is not None:
+        environment["MILLRACE_REPLAY_SQL_URL"] = manner.sql_url  # not among the arguments: it may hold a password
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+
+
+async def _shown(working: Coroutine[None, None, None], book: Book, manner: Manner, console: Console) -> None:
+    """Await the work while showing how far all workers have come."""
+    task = asyncio.create_task(working)
+    watching = asyncio.create_task(_watch(book, manner, console))
+    try:
+        done, _ = await asyncio.wait({task, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if watching in done:
+            watching.result()
+        await task
+    finally:
+        for each in (task, watching):
+            each.cancel()
+        await asyncio.gather(task, watching, return_exceptions=True)
+
+
+async def _watch(book: Book, manner: Manner, console: Console) -> None:
+    if manner.parent is not None:
+        while os.getppid() == manner.parent:  # noqa: ASYNC110 - nobody tells an orphan that it is one
+            await asyncio.sleep(_LOOK_S)
+        raise ConfigurationError("whoever started this worker has ended")
+    if manner.quiet:
+        await asyncio.Event().wait()
+    await (_bar(book, console) if console.is_terminal else _lines(book, console))
+
+
+async def _bar(book: Book, console: Console) -> None:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:,.0f}/s"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=console) as progress:
+        first = await asyncio.to_thread(book.standing)
+        task = progress.add_task(book.run, total=first.size, completed=first.passed, rate=0.0)
+        began = time.monotonic()
+        while True:
+            now = await asyncio.to_thread(book.standing)
+            rate = (now.passed - first.passed) / max(time.monotonic() - began, 0.001)
+            progress.update(task, completed=now.passed, rate=rate)
+            await asyncio.sleep(_LOOK_S)
+
+
+async def _lines(book: Book, console: Console) -> None:
+    first, began = await asyncio.to_thread(book.standing), time.monotonic()
+    while True:
+        await asyncio.sleep(_LINE_S)
+        now = await asyncio.to_thread(book.standing)
+        rate = (now.passed - first.passed) / (time.monotonic() - began)
+        left = f"{(now.size - now.passed) / rate:.0f} s left" if rate else "nothing passed yet"
+        line = f"{book.run}: {now.passed:,} of {now.size:,}, {rate:,.0f}/s, {left}, {now.workers} at work"
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _late_beginnings(cuts: Sequence[Cut]) -> list[str]:
+    """What an agent that must know what came before cannot know, because the log has forgotten it."""
+    said = []
+    for each in cuts:
+        agent = find(each.chosen.agent)
+        forgotten = [part for part in each.span.parts if part.first > 0]
+        if (agent.state is not None or agent.shared is not None) and forgotten:
+            part = forgotten[0]
+            said.append(
+                f"note: {each.span.topic}/{part.partition} begins at offset {part.first}; what {agent.name} knew from "
+                "before that is gone, so what it says of subjects that were open then may differ"
+            )
+    return said
+
+
+def _label(rows: Rows) -> str:
+    return "sql" if rows.kind == "sql" else Path(rows.name).name
