@@ -9,6 +9,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 
 BIN := .venv/bin
 READY := .venv/.ready
+BENCH := .venv/bench
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 help: ## this list
@@ -32,7 +33,7 @@ format: $(READY) ## bring the code into its one format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY) ## measure latency and throughput on this machine
+bench: $(READY) $(BENCH)/.ready ## measure latency and throughput on this machine
 	@$(BIN)/millrace bench
 
 train: $(READY) ## train every model from the data MILLRACE_DATASETS names
@@ -55,4 +56,13 @@ $(READY): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@echo "preparing the embedded broker (once; half a minute)"
 	@$(BIN)/millrace doctor --fetch >/dev/null || true # what is wrong is told by those who need it
+	@touch $@
+
+# What the benchmark compares with, in an environment that sees ours and has its own versions where they differ.
+$(BENCH)/.ready: $(READY)
+	@echo "installing what the benchmark compares with (once; half a minute)"
+	@$(BIN)/python -m venv --without-pip $(BENCH)
+	@$(BIN)/python -c 'import site; print("import site; site.addsitedir(%r)" % site.getsitepackages()[0])' \
+		> "$$($(BENCH)/bin/python -c 'import site; print(site.getsitepackages()[0])')/beside.pth"
+	@$(PIP) --python $(BENCH)/bin/python install --group bench
 	@touch $@
