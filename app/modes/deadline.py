@@ -6,10 +6,13 @@ and back costs more than the call (docs/decisions/0004 has what was measured, an
 """
 
 import asyncio
+import atexit
 import logging
+import math
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, TypeVar
@@ -17,6 +20,9 @@ from typing import Any, TypeVar
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_RINGS_EVERY_S = 0.1
+"""A call that is overdue is interrupted so much later at most."""
 
 
 class Hung(Exception):
@@ -27,23 +33,49 @@ class Overdue(Exception):
     """A call that was to be made at once took too long, and was interrupted."""
 
 
+class _Alarm:
+    """The process's alarm, which rings on and on while calls are made at once, and interrupts one that is overdue.
+
+    To set and to clear it for every call would be two system calls, and at every system call a busy machine may hand
+    the core to somebody else: that was a millisecond of a ride's way, where the calls themselves are microseconds.
+    """
+
+    def __init__(self) -> None:
+        self._due, self._rings, self._needed = math.inf, False, False
+
+    def guard(self, function: Callable[[], T], budget_s: float) -> T:
+        self._needed = True
+        if not self._rings:
+            signal.signal(signal.SIGALRM, self._ring)
+            signal.setitimer(signal.ITIMER_REAL, _RINGS_EVERY_S, _RINGS_EVERY_S)
+            atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)  # past its handler, the signal ends the process
+            self._rings = True
+        self._due = time.monotonic() + budget_s
+        try:
+            return function()
+        finally:
+            self._due = math.inf
+
+    def _ring(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the handler's signature
+        if time.monotonic() >= self._due:
+            self._due = math.inf
+            raise Overdue("not done in time")
+        if not self._needed and self._due == math.inf:  # nobody has called since it last rang
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            self._rings = False
+        self._needed = False
+
+
+_alarm = _Alarm()
+
+
 def at_once(function: Callable[[], T], budget_s: float) -> T:
     """What `function` returns or raises, called here and now. Raises `Overdue` when it has not ended in time.
 
     An alarm interrupts it, and so anything but a single call into C that never looks up (the watchdog ends a process that
-    sits in one). Only for the main thread, as signals are.
+    sits in one). Only for the main thread, as signals are; one call at a time.
     """
-    if signal.getsignal(signal.SIGALRM) is not _interrupt:
-        signal.signal(signal.SIGALRM, _interrupt)
-    signal.setitimer(signal.ITIMER_REAL, budget_s)
-    try:
-        return function()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the handler's signature
-    raise Overdue("not done in time")
+    return _alarm.guard(function, budget_s)
 
 
 class Worker:

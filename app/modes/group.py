@@ -15,6 +15,7 @@ from aiokafka.structs import TopicPartition
 from faust.types import TP
 from mode import CrashingSupervisor
 
+from app.modes.fetching import SharedFetches
 from app.modes.progress import RecordBatch
 from app.modes.transport import FETCH_BYTES, App, BeforeCommit, Committable, Rebalanced, TableManager, Undecoded
 from app.settings import Settings
@@ -73,6 +74,7 @@ class Group:
         on_revoked: awaited after the last batch of these partitions is finished and committed; also at the end of run.
         before_commit: see `App`; called while no batch of the partitions in question is being handled.
         limit_bytes: how much of a partition may be in hand.
+        fetches: shared with the other groups of the process; by default nothing is shared.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Group:
         before_commit: BeforeCommit | None = None,
         batching: Batching = Batching(),
         limit_bytes: int = FETCH_BYTES,
+        fetches: SharedFetches | None = None,
     ) -> None:
         self.name = name
         self._handle, self._batching, self._before_commit = handle, batching, before_commit
@@ -94,7 +97,7 @@ class Group:
         self._lanes: dict[int, _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.app = _app(name, settings)
-        self.app.limit_bytes = limit_bytes
+        self.app.limit_bytes, self.app.fetches = limit_bytes, fetches or SharedFetches()
         self.app.assigned, self.app.revoked = on_assigned, on_revoked
         self.app.before_commit = self._committable
         channel = self.app.topic(*(topic.name for topic in topics), schema=Undecoded())

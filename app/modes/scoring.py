@@ -38,6 +38,9 @@ _TRIES = 5
 AT_ONCE_S = 0.005
 """What is expected to take no longer is not worth a thread; heartbeats and other partitions wait meanwhile."""
 
+_MEASURED_OF = 8
+"""One call of so many is measured while they take less than half of `AT_ONCE_S`."""
+
 _BUDGET_S = 0.5
 """When it takes so long after all, it is interrupted and done again in a thread; a member's session lasts seconds."""
 
@@ -99,6 +102,8 @@ class Scorer:
         """One value or one problem per event. Raises only what may heal and has not, after some tries."""
 
         def whole() -> Scores:
+            if not self._pace.wanted(len(events)):
+                return self._agent.evaluate(self._model, events, memory.extract(events))
             started = time.thread_time()
             scores = self._agent.evaluate(self._model, events, memory.extract(events))
             self._pace.took(time.thread_time() - started, len(events))
@@ -114,7 +119,7 @@ class Scorer:
                 log.warning("%s: %s; trying again", self._agent.name, error)
                 await asyncio.sleep(2**attempt * random.uniform(0.1, 0.2))  # noqa: S311
             except Overdue:
-                self._pace.took(_BUDGET_S, 1)  # so the next try has a thread
+                self._pace.took(_BUDGET_S, len(events))  # so the next try has a thread
                 await self._worker.call(memory.undo)
             except Exception as error:  # the agent's code may raise anything; it is told apart row by row
                 log.warning("%s: a batch of %d failed (%s); looking for the rows", self._agent.name, len(events), error)
@@ -135,20 +140,32 @@ class Scorer:
 
 
 class _Pace:
-    """How long a call is expected to take: rows times the slowest row lately, which is forgotten bit by bit.
+    """How long a call is expected to take: as the slowest of about as many rows lately, forgotten bit by bit.
 
-    In seconds of processor time: on a busy machine every call now and then waits for a core.
+    In seconds of processor time: on a busy machine every call now and then waits for a core. To ask for that time is a
+    system call, at which such a machine hands the core on; so what is known to be quick is measured now and then.
     """
 
     def __init__(self) -> None:
-        self._row_s = float("inf")
+        self._slowest_s: dict[int, float] = {}
+        self._unmeasured = 0
 
     def expected_s(self, rows: int) -> float:
-        return rows * self._row_s
+        """For a size not met before: twice the next smaller size's for each doubling, which is more than it will be."""
+        size = rows.bit_length()
+        known = max((met for met in self._slowest_s if met <= size), default=None)
+        return float("inf") if known is None else self._slowest_s[known] * 2.0 ** (size - known)
+
+    def wanted(self, rows: int) -> bool:
+        """Whether the next call should be measured."""
+        self._unmeasured = (self._unmeasured + 1) % _MEASURED_OF
+        return (
+            self._unmeasured == 0 or rows.bit_length() not in self._slowest_s or self.expected_s(rows) > AT_ONCE_S / 2
+        )
 
     def took(self, seconds: float, rows: int) -> None:
-        forgotten = 0.9 * self._row_s if self._row_s < float("inf") else 0.0
-        self._row_s = max(seconds / rows, forgotten)
+        size = rows.bit_length()
+        self._slowest_s[size] = max(seconds, 0.9 * self._slowest_s.get(size, 0.0))
 
 
 class _Apart:

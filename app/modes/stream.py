@@ -21,6 +21,7 @@ from app.errors import ConfigurationError
 from app.events import AnyEvent
 from app.examples import EXAMPLES
 from app.modes.ask import Answering
+from app.modes.fetching import SharedFetches
 from app.modes.group import Batching, Group
 from app.modes.lifecycle import EXIT_HUNG, Leave, settle, together, until_stopped
 from app.modes.process import Processor, outgoing
@@ -78,7 +79,8 @@ async def host(ready: Sequence[Ready], settings: Settings) -> None:
         raise ConfigurationError("MILLRACE_KAFKA: a worker needs a broker; `millrace up` brings one along")
     producer = KafkaProducer(settings.kafka, "millrace.agents")
     answers = KafkaProducer(settings.kafka, "millrace.answers")  # of their own: they never wait behind a micro-batch
-    loops = [Loop(each, inputs(each.agent), producer, settings) for each in ready]
+    fetches = SharedFetches()
+    loops = [Loop(each, inputs(each.agent), producer, settings, fetches) for each in ready]
     asked = [
         Answering(each.agent, each.version, loop.scorer, answers, settings)
         for each, loop in zip(ready, loops, strict=True)
@@ -104,7 +106,14 @@ def inputs(agent: Agent) -> list[Topic]:
 class Loop:
     """One agent at work on its topics."""
 
-    def __init__(self, ready: Ready, topics: Sequence[Topic], producer: Producer, settings: Settings) -> None:
+    def __init__(
+        self,
+        ready: Ready,
+        topics: Sequence[Topic],
+        producer: Producer,
+        settings: Settings,
+        fetches: SharedFetches | None = None,
+    ) -> None:
         agent = ready.agent
         self._agent, self._producer, self._settings = agent, producer, settings
         self._scorer = Scorer(agent, ready.model, settings.score_timeout.total_seconds())
@@ -126,6 +135,7 @@ class Loop:
             batching=Batching(agent.max_batch, agent.within),
             limit_bytes=_WAITING_BYTES if waits else FETCH_BYTES,
             before_commit=self._save if self._snapshots is not None else None,
+            fetches=fetches,
         )
 
     @property

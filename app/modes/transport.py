@@ -21,6 +21,7 @@ from faust.types.tuples import ConsumerMessage, Message
 from mode.utils.futures import maybe_async, notify
 
 from app.codec import Record
+from app.modes.fetching import SharedFetches
 from app.modes.progress import Progress, RecordBatch
 
 FETCH_BYTES = 1 << 20
@@ -84,7 +85,7 @@ class InLoop(driver.AIOKafkaConsumerThread):
         rests on; round robin does so only by luck.
         """
         conf = self.app.conf
-        return aiokafka.AIOKafkaConsumer(
+        consumer = aiokafka.AIOKafkaConsumer(
             client_id=conf.broker_client_id,
             group_id=conf.id,
             bootstrap_servers=driver.server_list(transport.url, transport.default_port),
@@ -99,6 +100,8 @@ class InLoop(driver.AIOKafkaConsumerThread):
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
         )
+        self.consumer.app.fetches.join(consumer)
+        return consumer
 
     async def _fetch_records(
         self,
@@ -221,6 +224,7 @@ class App(faust.App):
 
     Attributes:
         limit_bytes: how much of a partition may be in hand.
+        fetches: shared with the other groups of the process.
         before_commit: given the offsets that could be committed, and whether this is the last chance before the
             partitions are given up, returns those that shall be.
         failed: ends with the error that ended the app.
@@ -228,6 +232,7 @@ class App(faust.App):
 
     BootStrategy = _Boot
     limit_bytes: int = FETCH_BYTES
+    fetches: SharedFetches
     before_commit: BeforeCommit
     assigned: Rebalanced
     revoked: Rebalanced

@@ -1,0 +1,79 @@
+"""One fetch for all: consumers of one process that ask the broker for the same records share its answer.
+
+Between the consumers of `app.modes.transport` and their connections. Agents that share a process mostly read one topic
+at one position; each asking for itself was a round trip more per agent and ride (docs/decisions/0005). What a fetch
+answers depends on partitions and offsets alone, never on the group: assignment, positions and commits stay each group's
+own, and a consumer that lags, or was assigned other partitions, asks a question of its own.
+
+The one place that reaches into aiokafka's client (0.14).
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.fetch import FetchRequest
+
+Send = Callable[..., Awaitable[Any]]
+_Question = tuple[object, ...]
+
+_KEPT = 8
+"""Answers kept for members that ask a moment later: at 100 rides a second the slowest is one or two behind."""
+
+_KEPT_BYTES = 64 << 10
+"""Larger answers are not kept: whoever reads a backlog gains nothing from them, and they would hold memory."""
+
+
+class SharedFetches:
+    """What the consumers of one process have asked, and what they were answered lately; they must be of one cluster."""
+
+    def __init__(self) -> None:
+        self._asked: dict[_Question, asyncio.Task[Any]] = {}
+        self._answered: OrderedDict[_Question, Any] = OrderedDict()
+
+    def join(self, consumer: AIOKafkaConsumer) -> None:
+        """From now on this consumer, which is not started yet, shares its fetches."""
+        client = consumer._client  # noqa: SLF001 - aiokafka has no public way
+        client.send = partial(self._send, client.send)
+
+    async def _send(self, send: Send, node_id: int, request: Any, **options: Any) -> Any:
+        """Replaces the client's `send`: whatever is no fetch goes straight through."""
+        if not isinstance(request, FetchRequest):
+            return await send(node_id, request, **options)
+        question = _question(node_id, request)
+        if question in self._answered:
+            return self._answered[question]
+        if (asked := self._asked.get(question)) is not None:
+            try:
+                return await asyncio.shield(asked)
+            except KafkaError:
+                return await send(node_id, request, **options)  # it went with the one who asked: ask for ourselves
+        return await asyncio.shield(self._ask(question, send(node_id, request, **options)))
+
+    def _ask(self, question: _Question, sending: Awaitable[Any]) -> "asyncio.Task[Any]":
+        """A task of its own, so that it goes on for the others when the one who asked loses interest."""
+        task = self._asked[question] = asyncio.ensure_future(sending)
+        task.add_done_callback(partial(self._settle, question))
+        return task
+
+    def _settle(self, question: _Question, task: "asyncio.Task[Any]") -> None:
+        del self._asked[question]
+        if not task.cancelled() and task.exception() is None and 0 < _size(task.result()) <= _KEPT_BYTES:
+            self._answered[question] = task.result()
+            if len(self._answered) > _KEPT:
+                self._answered.popitem(last=False)
+
+
+def _question(node_id: int, request: FetchRequest) -> _Question:
+    """Equal for requests that are answered alike; the order of the partitions is random, and of no account."""
+    wanted = frozenset((topic, *partition) for topic, partitions in request.topics for partition in partitions)
+    return node_id, wanted
+
+
+def _size(answer: Any) -> int:
+    """Of the records in it, bytes. An answer without any must not be kept: whoever got it would ask again at once."""
+    return sum(len(partition[-1] or b"") for _, partitions in answer.topics for partition in partitions)
