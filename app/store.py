@@ -35,7 +35,7 @@ from app.errors import ConfigurationError, ServiceUnavailable
 from app.ledger import ChargeTally, LiveError, SubjectKey
 from app.predictions import Prediction
 from app.schema import actions, cases, charge_tallies, decisions, live_errors, metadata, predictions
-from app.topics import DECISIONS, PREDICTIONS
+from app.topics import DECISIONS, predictions_of
 
 _BUSY_S = 10.0  # SQLite: how long a writer waits for another; transactions here take milliseconds
 _decisions: codec.Decoder[Decision] = codec.Decoder(Decision)
@@ -253,7 +253,7 @@ def _answer(row: Row[Any]) -> dict[str, object]:
         "value": prediction.value,
         "unit": prediction.unit,
         "scored": _position(prediction.topic, prediction.partition, prediction.offset),
-        "position": _position(PREDICTIONS.name, row.partition, row.offset),
+        "position": _position(predictions_of(prediction.kind).name, row.partition, row.offset),
         "latency_ms": prediction.latency_ms,
         "at": prediction.at,
     }

@@ -1,0 +1,103 @@
+"""The books of the card decisions: the journal, asked in a thread of its own, patiently; and what is to be written at the commit.
+
+Between `decision.card_worker` and `app.card_journal`; to `decision.push.Announcer` it is the outbox.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import TypeVar
+
+from app.card_journal import CardJournal, Count, Held
+from app.decisions import Decision
+from app.errors import ServiceUnavailable
+from app.events import FraudReported
+from app.journal import Unpushed
+from app.ledger import DecisionKey, Entry, Mark
+from decision.books import PAUSE_S, TRIES
+
+T = TypeVar("T")
+
+
+class CardBooks:
+    """One per worker. Raises `ServiceUnavailable` when the database stays away, and the worker ends: nothing is committed."""
+
+    def __init__(self, journal: CardJournal, pause_s: float = PAUSE_S) -> None:
+        self._journal, self._pause_s = journal, pause_s
+        self._thread = ThreadPoolExecutor(1, "card-books")
+        self._counts: dict[int, Count] = {}
+        self._unwritten: set[int] = set()
+        self._marks: list[Mark] = []
+        self._settling = asyncio.Lock()
+
+    async def open(self, ends: Mapping[int, int]) -> None:
+        """Take partitions over, whose logs end there.
+
+        What is counted beyond the end was of a log that is no more: the count begins anew.
+        """
+        counted = await self._ask(lambda: self._journal.counted(ends.keys()))
+        for partition, end in ends.items():
+            offset = counted.get(partition, 0)
+            self._counts[partition] = Count(offset if offset <= end else 0)
+
+    async def close(self, partitions: Collection[int]) -> None:
+        """Give partitions up, with all that is known of them written down."""
+        await self.settle()
+        for partition in partitions:
+            self._counts.pop(partition, None)
+
+    async def hold(self, entry: Entry, held: Sequence[Held]) -> Mapping[DecisionKey, Decision]:
+        """Write decisions down; returns those that stood there already, and stand."""
+        return await self._ask(lambda: self._journal.hold(entry, held))
+
+    async def report(self, reports: Sequence[FraudReported], now: datetime) -> None:
+        await self._ask(lambda: self._journal.report(reports, now))
+
+    def allowed(self, partition: int, offsets: Iterable[int], next_offset: int) -> int:
+        """Count what was allowed at these offsets and is no row in the store; how many were new."""
+        count = self._counts[partition]
+        fresh = sum(offset >= count.offset for offset in offsets)
+        if next_offset > count.offset:
+            count.offset = next_offset
+            count.allowed += fresh
+            self._unwritten.add(partition)
+        return fresh
+
+    def marked(self, marks: Iterable[Mark]) -> None:
+        """How far decisions have been pushed: written down at the commit."""
+        self._marks += marks
+
+    async def settle(self) -> None:
+        """Write down what was counted and marked; when it returns, all that was before the call is written."""
+        async with self._settling:
+            counts = {partition: self._counts[partition] for partition in self._unwritten}
+            written = {partition: Count(count.offset, count.allowed) for partition, count in counts.items()}
+            marks, self._marks = self._marks, []
+            self._unwritten.clear()
+            for count in counts.values():
+                count.allowed = 0
+            if written or marks:
+                await self._ask(lambda: self._journal.settle(written, marks))
+
+    async def unpublished(self, limit: int) -> list[Unpushed]:
+        """The oldest decisions on the topic that the live channel may not have had."""
+        await self.settle()
+        partitions = list(self._counts)
+        return await self._ask(lambda: self._journal.unpublished(partitions, limit))
+
+    async def mark(self, marks: Sequence[Mark]) -> None:
+        """Write marks down now."""
+        self.marked(marks)
+        await self.settle()
+
+    async def _ask(self, work: Callable[[], T]) -> T:
+        """Ask the database, and ask again while it does not answer; as `decision.books`."""
+        loop = asyncio.get_running_loop()
+        for attempt in range(TRIES - 1):
+            try:
+                return await loop.run_in_executor(self._thread, work)
+            except ServiceUnavailable:
+                await asyncio.sleep(self._pause_s * 2**attempt * random.uniform(1, 2))  # noqa: S311 - jitter, not a secret
+        return await loop.run_in_executor(self._thread, work)

@@ -1,0 +1,244 @@
+"""The card desk with Kafka in memory, a store of its own and a Redis that can be taken away."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from app import codec
+from app.bus import Outgoing
+from app.card_journal import CardJournal
+from app.costs import Costs
+from app.decisions import Decision
+from app.errors import DeliveryFailed, ServiceUnavailable
+from app.events import FraudReported
+from app.ledger import SubjectKey
+from app.live import LiveUpdate
+from app.modes.progress import RecordBatch
+from app.predictions import Prediction
+from app.testing import START, MemoryBus
+from app.topics import ALERTS, CARD_PREDICTIONS, CHARGEBACKS, DEAD_LETTERS, DECISIONS
+from decision.card_books import CardBooks
+from decision.card_desk import CardDesk
+from decision.push import Announcer
+from decision.quota import Quota
+
+
+class Redis:
+    """A live channel that can be away."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.told: list[LiveUpdate] = []
+
+    async def publish(self, updates: Sequence[LiveUpdate]) -> None:
+        if self.away:
+            raise ServiceUnavailable("redis", "away")
+        self.told += updates
+
+
+class Bank:
+    """A desk, and what is around it."""
+
+    def __init__(self, url: str, bus: MemoryBus, keep_allowed: int = 0) -> None:
+        self.journal, self.bus, self.redis = CardJournal.open(url), bus, Redis()
+        self.books = CardBooks(self.journal, pause_s=0.001)
+        self.announcer = Announcer(self.redis, self.books, return_s=0.01)
+        self.desk = CardDesk(self.books, bus, self.announcer, Costs(25, 5, 50), Quota(keep_allowed, 0.0))
+        self._log: list[Outgoing] = []
+
+    async def open(self, end: int = 1_000_000) -> "Bank":
+        await self.books.open({1: end})
+        return self
+
+    def decided(self) -> list[Decision]:
+        return [msgspec.json.decode(each.value or b"", type=Decision) for each in self.bus.records(DECISIONS.name)]
+
+    def tallies(self) -> dict[str, tuple[int, int]]:
+        return {each.action: (each.decided, each.reported) for each in self.journal.charge_tallies()}
+
+
+@pytest.fixture
+async def bank(tmp_path: Path) -> AsyncIterator[Bank]:
+    made = await Bank(f"sqlite:///{tmp_path / 'store.db'}", MemoryBus()).open()
+    yield made
+    made.journal.close()
+
+
+def said(name: str, value: float = 0.001, user: str = "u") -> Prediction:
+    return Prediction(
+        event_id=f"e{name}", subject_id=f"t{name}", user_id=user, kind="transaction", model="fraud", version="1",
+        value=value, unit="probability", topic="transactions.pos", partition=1, offset=7, event_at=START, at=START,
+        latency_ms=12.5, detail={"amount_usd": 100.0, "terminal_id": "till-1", "source": "pos"},
+    )  # fmt: skip
+
+
+def batch(
+    *messages: Prediction | FraudReported | bytes, offset: int = 0, topic: str = CARD_PREDICTIONS.name
+) -> RecordBatch:
+    values = [each if isinstance(each, bytes) else codec.encode(each) for each in messages]
+    return RecordBatch(
+        topic, 1, [codec.Record(topic, 1, offset + row, 0, b"card", each) for row, each in enumerate(values)]
+    )
+
+
+def reported(name: str) -> FraudReported:
+    return FraudReported(
+        event_id=f"f{name}", user_id="u", at=START + timedelta(days=7), transaction_id=f"t{name}", card_id="card",
+        terminal_id="till-1", source="pos", amount_usd=100.0, made_at=START,
+    )  # fmt: skip
+
+
+async def test_every_decision_is_on_the_topic_and_only_what_is_held_anywhere_else(bank: Bank) -> None:
+    await bank.desk.decide(batch(said("1"), said("2", 0.95), said("3", 0.3), said("4")))
+    assert [(each.decision_id, each.action) for each in bank.decided()] == [
+        ("e1.0", "allow"), ("e2.0", "block"), ("e3.0", "review"), ("e4.0", "allow"),
+    ]  # fmt: skip
+    alerts = bank.bus.records(ALERTS.name)
+    assert [codec.header(each.headers, "ce_id") for each in alerts] == ["e2.0", "e3.0"]
+    assert {(each.key, each.partition) for each in (*alerts, *bank.bus.records(DECISIONS.name))} == {(b"card", 1)}
+    assert [update.message for update in bank.redis.told] == [bank.decided()[1], bank.decided()[2]]
+    assert bank.journal.decision(SubjectKey("u", "t2")) == bank.decided()[1]
+    assert bank.journal.decision(SubjectKey("u", "t1")) is None
+    await bank.books.settle()
+    assert bank.journal.actions() == {"allow": 2, "block": 1, "review": 1}
+    assert bank.tallies() == {"allow": (2, 0), "block": (1, 0), "review": (1, 0)}
+
+
+async def test_the_receipt_of_what_is_held(bank: Bank) -> None:
+    await bank.desk.decide(batch(said("1"), said("2", 0.95), offset=40))
+    await bank.books.settle()
+    receipt = bank.journal.receipt(SubjectKey("u", "t2"))
+    assert receipt is not None
+    (opening,), (answer,), (decided,) = receipt["openings"], receipt["predictions"], receipt["decisions"]  # type: ignore[misc]  # lists
+    assert opening["position"] == {"topic": "transactions.pos", "partition": 1, "offset": 7}
+    assert answer["position"] == {"topic": CARD_PREDICTIONS.name, "partition": 1, "offset": 41}
+    assert decided["position"] == {"topic": DECISIONS.name, "partition": 1, "offset": 1}
+    assert decided["published"]
+
+
+async def test_at_ordinary_rates_allowed_ones_can_be_asked_for_too(tmp_path: Path) -> None:
+    bank = await Bank(f"sqlite:///{tmp_path / 'store.db'}", MemoryBus(), keep_allowed=2).open()
+    await bank.desk.decide(batch(said("1"), said("2"), said("3")))
+    await bank.desk.decide(batch(*(said(f"x{i}") for i in range(500)), offset=3))
+    await bank.books.settle()
+    assert bank.journal.decision(SubjectKey("u", "t1")) == bank.decided()[0]
+    assert bank.journal.decision(SubjectKey("u", "tx1")) is None
+    assert bank.tallies() == {"allow": (503, 0)}
+    assert bank.journal.unpublished([1], 10) == [], "nobody is told of what is allowed"
+    bank.journal.close()
+
+
+async def test_a_second_delivery_is_the_same_and_is_not_counted_again(bank: Bank, tmp_path: Path) -> None:
+    """The worker was killed after it had counted, before Kafka knew."""
+    read = batch(said("1"), said("2", 0.95), said("3"))
+    await bank.desk.decide(read)
+    await bank.books.settle()
+    again = await Bank(f"sqlite:///{tmp_path / 'store.db'}", bank.bus).open()
+    await again.desk.decide(batch(said("1"), said("2", 0.95), said("3"), said("4")))
+    await again.books.settle()
+    values = [each.value for each in bank.bus.records(DECISIONS.name)]
+    assert values[:3] == values[3:6]
+    assert again.tallies() == {"allow": (3, 0), "block": (1, 0)}
+    assert again.journal.actions() == {"allow": 3, "block": 1}
+    assert [update.again for update in again.redis.told] == [True]
+    again.journal.close()
+
+
+async def test_killed_before_it_had_counted(bank: Bank, tmp_path: Path) -> None:
+    await bank.desk.decide(batch(said("1"), said("2", 0.95)))
+    again = await Bank(f"sqlite:///{tmp_path / 'store.db'}", bank.bus).open()
+    await again.desk.decide(batch(said("1"), said("2", 0.95)))
+    await again.books.settle()
+    assert again.tallies() == {"allow": (1, 0), "block": (1, 0)}
+    again.journal.close()
+
+
+async def test_what_stands_in_the_store_is_what_is_told(bank: Bank, tmp_path: Path) -> None:
+    """Another version of the model answers after a restart: the first answer stands."""
+    await bank.desk.decide(batch(said("2", 0.95)))
+    again = await Bank(f"sqlite:///{tmp_path / 'store.db'}", bank.bus).open()
+    await again.desk.decide(batch(said("2", 0.3)))
+    first, second = bank.bus.records(DECISIONS.name)
+    assert first.value == second.value
+    assert again.tallies() == {"block": (1, 0)}
+    again.journal.close()
+
+
+async def test_what_the_agent_says_again_is_decided_once(bank: Bank) -> None:
+    await bank.desk.decide(batch(said("1"), said("2", 0.95), said("1")))
+    await bank.desk.decide(batch(said("2", 0.95), said("3"), said("1"), said("1", user="another"), offset=3))
+    await bank.books.settle()
+    assert [(each.user_id, each.decision_id) for each in bank.decided()] == [
+        ("u", "e1.0"), ("u", "e2.0"), ("u", "e3.0"), ("another", "e1.0"),
+    ]  # fmt: skip
+    assert bank.tallies() == {"allow": (3, 0), "block": (1, 0)}
+
+
+async def test_a_new_log_is_counted_from_its_beginning(bank: Bank, tmp_path: Path) -> None:
+    """The broker was started afresh, the store was kept."""
+    await bank.desk.decide(batch(*(said(f"{i}") for i in range(9))))
+    await bank.books.settle()
+    fresh = await Bank(f"sqlite:///{tmp_path / 'store.db'}", MemoryBus()).open(end=2)
+    await fresh.desk.decide(batch(said("a"), said("b")))
+    await fresh.books.settle()
+    assert fresh.tallies() == {"allow": (11, 0)}
+    fresh.journal.close()
+
+
+async def test_poison_is_a_dead_letter_and_the_rest_goes_on(bank: Bank) -> None:
+    await bank.desk.decide(batch(b"{", said("1"), codec.encode(said("2")).replace(b"0.001", b"1e999")))
+    assert [each.decision_id for each in bank.decided()] == ["e1.0"]
+    letters = bank.bus.records(DEAD_LETTERS.name)
+    assert [codec.header(each.headers, "dlq.offset") for each in letters] == ["0", "2"]
+    assert {codec.header(each.headers, "dlq.agent") for each in letters} == {"decision.cards"}
+    await bank.desk.report(batch(b"?", reported("1"), topic=CHARGEBACKS.name))
+    assert len(bank.bus.records(DEAD_LETTERS.name)) == 3
+    await bank.books.settle()
+    assert bank.tallies() == {"allow": (1, 1)}
+
+
+async def test_a_chargeback_after_before_twice_and_of_nothing_known(bank: Bank) -> None:
+    await bank.desk.report(batch(reported("2"), topic=CHARGEBACKS.name))
+    await bank.desk.decide(batch(said("1", 0.95), said("2", 0.95), said("3"), said("4", 0.95)))
+    await bank.desk.report(
+        batch(reported("1"), reported("3"), reported("unknown"), reported("1"), topic=CHARGEBACKS.name)
+    )
+    await bank.desk.report(batch(reported("3"), topic=CHARGEBACKS.name))
+    await bank.books.settle()
+    assert bank.tallies() == {"allow": (1, 2), "block": (3, 2)}
+
+
+async def test_with_redis_away_the_topic_goes_on_and_the_holder_hears_later(bank: Bank) -> None:
+    bank.redis.away = True
+    await bank.desk.decide(batch(said("1", 0.95)))
+    assert len(bank.decided()) == 1
+    assert len(bank.bus.records(ALERTS.name)) == 1
+    bank.redis.away = False
+    running = asyncio.create_task(bank.announcer.run())
+    await eventually(lambda: bool(bank.redis.told) and not bank.announcer.behind)
+    running.cancel()
+    assert bank.redis.told[0].message == bank.decided()[0]
+    assert bank.journal.unpublished([1], 10) == []
+
+
+async def test_what_kafka_does_not_take_is_not_counted(bank: Bank) -> None:
+    bank.bus.down = True
+    deciding = asyncio.create_task(bank.desk.decide(batch(said("1"))))
+    await asyncio.sleep(0)
+    deciding.cancel()
+    with pytest.raises((asyncio.CancelledError, DeliveryFailed)):
+        await deciding
+    await bank.books.settle()
+    assert bank.tallies() == {}
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
