@@ -1,19 +1,128 @@
-"""What `millrace replay` says at its end."""
+"""What `millrace replay` says at its end: how much was replayed, and what would have been otherwise."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import typer
 from rich.console import Console
+from rich.table import Table
 
+from agents._calendar import NEW_YORK
 from app.modes.replay.book import Book, Standing
 from app.modes.replay.plan import Plan
+from app.modes.replay.reports import make_report, read_report
 from app.settings import Settings
+from app.store import Store
+from decision.policy import judge
+from decision.truth import true_values
+
+_SLICES = 8
+_FLIPS = 10
+
+Record = dict[str, Any]
 
 
 def tell(book: Book, plan: Plan, standing: Standing, settings: Settings, console: Console, as_json: bool) -> None:
     """How the run ended, and the answer to what was asked of it."""
+    reports = _reports(book, plan, settings) if plan.question else []
     if as_json:
-        typer.echo(msgspec.json.encode({"run": book.run, **standing._asdict()}))
+        typer.echo(msgspec.json.encode({"run": book.run, **standing._asdict(), "reports": reports}))
         return
     console.print(
-        f"run {book.run}: {standing.passed:,} records, {standing.predicted:,} predictions, {standing.failed:,} failed"
+        f"run {book.run}: {standing.passed:,} records, {standing.predicted:,} predictions, {standing.failed:,} failed",
+        highlight=False,
     )
+    for report in reports:
+        _say(report, console)
+
+
+def _reports(book: Book, plan: Plan, settings: Settings) -> list[Record]:
+    store = Store.open(settings.database_url)
+    found = []
+    try:
+        for chosen in plan.chosen:
+            make_report(
+                book.replays,
+                store,
+                book.run,
+                chosen.agent,
+                lambda kind, figures: judge(kind, figures).action,
+                true_values,
+                NEW_YORK,
+            )
+            report = read_report(book.replays, book.run, chosen.agent)
+            found += [report] if report is not None else []
+    finally:
+        store.close()
+    return found
+
+
+def _say(report: Record, console: Console) -> None:
+    console.print(f"\n[bold]{report['model']} {report['version']}[/bold]", highlight=False)
+    first, last = (f"{report[at]:%Y-%m-%d %H:%M}" if report[at] else "-" for at in ("first_at", "last_at"))
+    console.print(
+        f"{report['predicted']:,} answers to events from {first} to {last} UTC, {report['failed']:,} failed; "
+        f"in the store are {report['answered']:,} live answers and {report['decided']:,} decisions of then.",
+        highlight=False,
+    )
+    if report["decided"]:
+        _say_decisions(report, console)
+    if report["errors"]:
+        _say_errors(report, console)
+    if report["flips"]:
+        _say_flips(report, console)
+
+
+def _say_decisions(report: Record, console: Console) -> None:
+    share = report["flipped"] / report["decided"]
+    console.print(f"{report['flipped']:,} decisions would be others ({share:.2%}).", highlight=False)
+    if report["drifted"]:
+        console.print(
+            f"{report['drifted']:,} of those of then would be others today by the policy alone.", highlight=False
+        )
+    table = Table("was", "would be", title="Decisions", title_justify="left")
+    for column in ("n", f"mean, {report['unit']}", "least", "most"):
+        table.add_column(column, justify="right")
+    for row in sorted(report["actions"], key=lambda row: -row["n"]):
+        figures = (f"{row[name]:.4g}" for name in ("mean", "least", "most"))
+        table.add_row(row["was"], row["would_be"], f"{row['n']:,}", *figures)
+    console.print(table)
+
+
+def _say_errors(report: Record, console: Console) -> None:
+    loss = "Brier score" if report["errors"][0]["loss"] == "squared" else f"mean absolute error, {report['unit']}"
+    table = Table("slice", "", title=f"Where the truth is known: {loss}", title_justify="left")
+    for column in ("n", "then", "now", "change", "95 % interval"):
+        table.add_column(column, justify="right")
+    for row in _shown(report["errors"]):
+        then, change = (_figure(row[name]) for name in ("then", "change"))
+        low_high = "" if row["low"] is None else f"{row['low']:+.4f} to {row['high']:+.4f}"
+        name = row["key"] or row["stage"]
+        table.add_row(row["slice"], name, f"{row['n']:,}", then, _figure(row["now"]), change, low_high)
+    console.print(table)
+
+
+def _shown(errors: Sequence[Record]) -> list[Record]:
+    """All together, then the zones and hours with the most rides; the store has the rest."""
+    shown = [row for row in errors if row["slice"] == "all"]
+    for name in ("zone", "hour"):
+        rows = [row for row in errors if row["slice"] == name and row["stage"] == "initial"]
+        shown += sorted(rows, key=lambda row: -row["n"])[:_SLICES]
+    return shown
+
+
+def _say_flips(report: Record, console: Console) -> None:
+    table = Table("subject", "was", "would be", title="Which, the first of them", title_justify="left")
+    for column in ("then", "now"):
+        table.add_column(column, justify="right")
+    for row in report["flips"][:_FLIPS]:
+        figures = (_figure(row["value_then"]), _figure(row["value_now"]))
+        table.add_row(row["subject_id"], row["was"], row["would_be"], *figures)
+    console.print(table)
+    if len(report["flips"]) > _FLIPS:
+        console.print(f"{report['flipped']:,} in all: --json, or the table whatif_flips", highlight=False)
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
