@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 from app.errors import MillraceError
-from cli import agents, bench, decide, demo, dlq, doctor, gateway, models, replay, simulate, topics, train, up, watch
+from cli import agents, ask, bench, decide, demo, dlq, doctor, gateway, models, replay, simulate, topics, train, up, watch
 
 app = typer.Typer(
     name="millrace",
@@ -26,6 +26,7 @@ app.add_typer(agents.app, name="agents", rich_help_panel=RUN)
 app.command(rich_help_panel=RUN)(decide.decide)
 app.command(rich_help_panel=RUN)(gateway.gateway)
 app.command(rich_help_panel=RUN)(simulate.simulate)
+app.command(rich_help_panel=LOOK)(ask.ask)
 app.command(rich_help_panel=LOOK)(watch.watch)
 app.command(rich_help_panel=LOOK, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     bench.bench
