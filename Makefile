@@ -9,6 +9,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 
 BIN := .venv/bin
 READY := .venv/.ready
+CLIENTS := .venv/clients/.ready
 BENCH := .venv/bench
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
@@ -18,7 +19,7 @@ help: ## this list
 demo: $(READY) ## run the whole system here, with simulated rides and uploads; Ctrl-C stops it
 	@$(BIN)/millrace demo
 
-test: $(READY) ## all tests, on a real broker and a real Redis
+test: $(READY) $(CLIENTS) ## all tests, on a real broker and a real Redis
 	@$(BIN)/millrace doctor --fetch
 	@$(BIN)/pytest
 
@@ -43,6 +44,14 @@ lock: $(READY) ## pin the newest versions pyproject.toml allows, with hashes for
 	@$(PIP) install uv
 	@$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --all-extras --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --output-file requirements.lock
+	@$(BIN)/uv pip compile tests/clients.in --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --output-file tests/clients.lock
+
+$(CLIENTS): tests/clients.lock | $(READY)
+	@test -x .venv/clients/bin/python || $(BIN)/python -m venv .venv/clients
+	@echo "installing other people's clients, for the tests (once; a minute or two)"
+	@.venv/clients/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r tests/clients.lock \
+		&& touch $@ || echo "they cannot be had here: their test is skipped" >&2
 
 clean: ## remove what tools have left here, and the environment; .millrace, with its data, stays
 	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

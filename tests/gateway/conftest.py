@@ -23,6 +23,8 @@ from app.tokens import OPERATOR_SCOPES, USER_SCOPES, mint
 from gateway.follow import Limits
 from gateway.main import Gateway, Server, server
 
+collect_ignore = ["kserve_client.py"]  # a script of another environment
+
 Serve = Callable[..., AbstractAsyncContextManager["Served"]]
 
 
