@@ -1,15 +1,23 @@
-"""`millrace decide`: the decision worker."""
+"""`millrace decide`: the decision workers."""
+
+from typing import Annotated
+
+import typer
 
 
-def decide() -> None:
-    """Join predictions by ride and upload, decide by the policy, and tell the user.
+def decide(
+    cards: Annotated[bool, typer.Option("--cards", help="card transactions, instead of rides and uploads")] = False,
+) -> None:
+    """Join predictions by ride and upload, decide by the policy, and tell the user; with --cards, decide card transactions.
 
-    Start as many as there are partitions: they share the subjects. State lives in the database, so one may be killed at
-    any time.
+    They are two consumer groups, each of as many workers as there are partitions at most. State lives in the database, so one
+    may be killed at any time.
 
     Examples:
 
       millrace decide
+
+      millrace decide --cards
 
       MILLRACE_KAFKA=broker:9092 MILLRACE_DATABASE=postgresql+psycopg://... millrace decide
     """
@@ -17,6 +25,7 @@ def decide() -> None:
 
     from app.embedded import attached
     from app.settings import read_settings
-    from decision import worker
+    from decision import card_worker, worker
 
-    uvloop.run(worker.run(attached(read_settings())))
+    run = card_worker.run if cards else worker.run
+    uvloop.run(run(attached(read_settings())))

@@ -58,23 +58,25 @@ def supervisor(settings: Settings) -> Supervisor:
 
 
 def system(settings: Settings, names: Sequence[str] | None = None, *, apart: bool = False) -> list[Unit]:
-    """The parts of the system: gateway, decision worker, and workers for the agents, by kind of event or each apart."""
+    """The parts of the system: gateway, decision workers, and workers for the agents, by kind of event or each apart."""
     from app import agent
 
     chosen = [agent.find(name) for name in names or agent.names()]
+    cards = any(each.consumes[0].kind == "transaction" for each in chosen)
     hosted = defaultdict(list)
     for each in chosen:
         hosted[each.name if apart else f"{each.consumes[0].kind} agents"].append(each.name)
     return [
         Unit("gateway", partial(_gateway, settings)),
         Unit("decision", partial(_decision, settings)),
+        *([Unit("card decision", partial(_card_decision, settings))] if cards else []),
         *(Unit(name, partial(_agents, members, settings)) for name, members in hosted.items()),
     ]
 
 
 def _preload() -> None:
     """Import once what every part needs; forked children share it."""
-    for heavy in ("lightgbm", "app.modes.stream", "decision.worker", "gateway.main"):
+    for heavy in ("lightgbm", "app.modes.stream", "decision.worker", "decision.card_worker", "gateway.main"):
         importlib.import_module(heavy)
     gc.collect()
     gc.freeze()  # keeps the collector from touching, and so copying, the pages the children share
@@ -94,6 +96,14 @@ def _decision(settings: Settings) -> None:
     from decision import worker
 
     uvloop.run(worker.run(settings))
+
+
+def _card_decision(settings: Settings) -> None:
+    import uvloop
+
+    from decision import card_worker
+
+    uvloop.run(card_worker.run(settings))
 
 
 def _agents(names: Sequence[str], settings: Settings) -> None:

@@ -68,9 +68,8 @@ class CardWorker:
             await self._desk.decide(batch)
 
     async def _assigned(self, where: frozenset[TopicPartition]) -> None:
-        ends = await self._group.ends()
-        ours = {tp.partition: ends.get(tp, 0) for tp in where if tp.topic == CARD_PREDICTIONS.name}
-        await self._books.open(ours)
+        ends = await self._group.ends(tp for tp in where if tp.topic == CARD_PREDICTIONS.name)
+        await self._books.open({tp.partition: end for tp, end in ends.items()})
         self._announcer.catch_up()
 
     async def _revoked(self, where: frozenset[TopicPartition]) -> None:

@@ -6,7 +6,7 @@ Used by `app.modes.stream` and `decision.worker`; stands on `app.modes.transport
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -126,11 +126,11 @@ class Group:
         beginnings = await consumer.earliest_offsets(*never) if never else {}
         return offsets | {TopicPartition(*where): offset for where, offset in beginnings.items()}
 
-    async def ends(self) -> dict[TopicPartition, int]:
-        """The offset after the last record of each assigned partition, as the broker has it."""
-        assigned = [TP(*where) for where in self.assigned()]
-        ends = await self.app.consumer.highwaters(*assigned) if assigned else {}
-        return {TopicPartition(*where): end for where, end in ends.items()}
+    async def ends(self, where: Iterable[TopicPartition] | None = None) -> dict[TopicPartition, int]:
+        """The offset after the last record of each of these partitions, as the broker has it; of the assigned, by default."""
+        asked = [TP(*each) for each in (self.assigned() if where is None else where)]
+        ends = await self.app.consumer.highwaters(*asked) if asked else {}
+        return {TopicPartition(*each): end for each, end in ends.items()}
 
     async def _stop(self) -> None:
         """Finish what is in hand, commit it and leave the group; give up what takes too long."""

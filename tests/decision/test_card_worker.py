@@ -1,0 +1,230 @@
+"""The card decision worker as a process of its own, on the real broker and Redis: what is decided, told, counted, survived."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition
+
+from app import codec, topic_admin
+from app.bus import KafkaProducer, Outgoing, partition_of
+from app.decisions import Decision
+from app.events import FraudReported, TransactionMade
+from app.ledger import SubjectKey
+from app.live_log import connect
+from app.predictions import Prediction
+from app.settings import Settings
+from app.store import Store
+from app.testing import Events
+from app.topics import ALERTS, CARD_PREDICTIONS, CHARGEBACKS, DEAD_LETTERS, DECISIONS
+from decision.card_worker import GROUP, TOPICS
+
+PATIENCE_S = 60.0
+RUN = "import uvloop; from app.settings import read_settings; from decision.card_worker import run; uvloop.run(run(read_settings()))"
+
+
+class Process:
+    """A card decision worker that can be killed and started again."""
+
+    def __init__(self, settings: Settings, **environment: str) -> None:
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("MILLRACE_")},
+            "MILLRACE_KAFKA": str(settings.kafka),
+            "MILLRACE_REDIS": str(settings.redis),
+            "MILLRACE_DATABASE": settings.database_url,
+            "MILLRACE_SESSION_TIMEOUT": "PT3S",  # so long its successor waits for one that was killed
+            **environment,
+        }
+        self.start()
+
+    def start(self) -> None:
+        self._child = subprocess.Popen([sys.executable, "-c", RUN], env=self._environment)
+
+    def end(self, number: int) -> int:
+        self._child.send_signal(number)
+        return self._child.wait(60)
+
+
+@contextmanager
+def worker(settings: Settings, **environment: str) -> Iterator[Process]:
+    process = Process(settings, **environment)
+    try:
+        yield process
+    finally:
+        process.end(signal.SIGTERM)
+
+
+@pytest.fixture
+async def producer(settings: Settings) -> AsyncIterator[KafkaProducer]:
+    await topic_admin.ensure(settings)
+    await _pass_over(settings)
+    producer = KafkaProducer(str(settings.kafka))
+    yield producer
+    await producer.close()
+
+
+async def _pass_over(settings: Settings) -> None:
+    """What other tests left on the topics is not ours to count."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka, group_id=GROUP, enable_auto_commit=False)
+    async with consumer:
+        where = [TopicPartition(topic.name, p) for topic in TOPICS for p in range(settings.partitions)]
+        consumer.assign(where)
+        await consumer.commit(await consumer.end_offsets(where))
+
+
+def predicted(made: TransactionMade, value: float) -> Outgoing:
+    said = Prediction(
+        event_id=made.event_id, subject_id=made.transaction_id, user_id=made.user_id, kind="transaction", model="fraud",
+        version="1", value=value, unit="probability", topic="transactions.pos", partition=0, offset=0,
+        event_at=made.at, at=datetime.now(UTC), latency_ms=1.0,
+        detail={"amount_usd": made.amount_usd, "terminal_id": made.terminal_id, "source": made.source},
+    )  # fmt: skip
+    return Outgoing(CARD_PREDICTIONS.name, made.key.encode(), codec.encode(said))
+
+
+def reported(made: TransactionMade) -> Outgoing:
+    report = FraudReported(
+        event_id=f"{made.event_id}.fraud", user_id=made.user_id, at=made.at, transaction_id=made.transaction_id,
+        card_id=made.card_id, terminal_id=made.terminal_id, source=made.source, amount_usd=made.amount_usd,
+        made_at=made.at,
+    )  # fmt: skip
+    return Outgoing(CHARGEBACKS.name, report.key.encode(), codec.encode(report))
+
+
+class Heard:
+    """What topics say, by topic and `ce_id`, from where they ended when it began."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, cards: str) -> None:
+        self._consumer, self._cards = consumer, cards
+        self.values: dict[str, dict[str, list[bytes]]] = defaultdict(lambda: defaultdict(list))
+
+    async def until(self, enough: Callable[["Heard"], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not enough(self):
+            assert time.monotonic() < deadline, {topic: len(ids) for topic, ids in self.values.items()}
+            for records in (await self._consumer.getmany(timeout_ms=100)).values():
+                for record in records:
+                    if (record.key or b"").decode().startswith(self._cards):
+                        self.values[record.topic][codec.header(record.headers, "ce_id") or ""].append(record.value)
+
+    def decision(self, decision_id: str) -> Decision:
+        (value,) = set(self.values[DECISIONS.name][decision_id])
+        return msgspec.json.decode(value, type=Decision)
+
+
+@asynccontextmanager
+async def hearing(settings: Settings, cards: str, *topics: str) -> AsyncIterator[Heard]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(topic, p) for topic in topics for p in range(settings.partitions)])
+        await consumer.seek_to_end()
+        for where in consumer.assignment():
+            await consumer.position(where)
+        yield Heard(consumer, cards)
+    finally:
+        await consumer.stop()
+
+
+async def told(settings: Settings, user: str) -> list[dict[str, object]]:
+    """The user's live log."""
+    redis = connect(str(settings.redis))
+    try:
+        return [json.loads(fields[b"b"]) for _, fields in await redis.xrange(f"live:user:{user}")]
+    finally:
+        await redis.aclose()
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not await asyncio.to_thread(holds):
+        assert time.monotonic() < deadline
+
+
+async def test_a_fraud_is_blocked_alerted_told_and_counted(
+    settings: Settings, producer: KafkaProducer, namespace: str
+) -> None:
+    good, bad = (Events(namespace, users=1).transaction(event_id=f"{namespace}-{name}") for name in ("g", "b"))
+    bad = msgspec.structs.replace(bad, transaction_id=f"{namespace}-bad")
+    store = Store.open(settings.database_url)
+    async with hearing(settings, namespace, DECISIONS.name, ALERTS.name, DEAD_LETTERS.name) as heard:
+        with worker(settings) as process:
+            poison = Outgoing(CARD_PREDICTIONS.name, bad.key.encode(), b'{"type": "millrace.prediction.v1"}')
+            await producer.send([poison, predicted(good, 0.001), predicted(bad, 0.99), reported(bad)])
+            await heard.until(lambda h: len(h.values[DECISIONS.name]) == 2 and len(h.values[DEAD_LETTERS.name]) == 1)
+            await eventually(lambda: [each.reported for each in store.charge_tallies()] == [0, 1])
+            assert process.end(signal.SIGTERM) == 0
+    assert heard.decision(f"{good.event_id}.0").action == "allow"
+    blocked = heard.decision(f"{bad.event_id}.0")
+    assert blocked.action == "block"
+    assert heard.values[ALERTS.name] == {blocked.decision_id: heard.values[DECISIONS.name][blocked.decision_id]}
+    (message,) = await told(settings, bad.user_id)
+    assert (message["type"], message["kind"], message["action"]) == ("decision", "transaction", "block")
+    assert message["predictions"][0]["detail"]["terminal_id"] == bad.terminal_id  # type: ignore[index]  # a list of objects
+    assert store.decision(SubjectKey(bad.user_id, bad.transaction_id)) == blocked
+    assert store.decision(SubjectKey(good.user_id, good.transaction_id)) is not None, "few enough to be kept"
+    assert store.actions() == {"allow": 1, "block": 1}
+    store.close()
+
+
+async def test_kill_9_loses_nothing_and_counts_nothing_twice(
+    settings: Settings, producer: KafkaProducer, namespace: str
+) -> None:
+    """Predictions stream in, one in ten of a fraud, some said twice; the worker is killed again and again."""
+    rng, events = random.Random(5), Events(namespace, users=50)
+    made = [events.transaction() for _ in range(6000)]
+    frauds = {each.event_id for each in made if rng.random() < 0.1}
+    async with hearing(settings, namespace, DECISIONS.name, ALERTS.name) as heard:
+        with worker(settings, MILLRACE_KEEP_ALLOWED="0") as process:
+            for start in range(0, len(made), 500):
+                part = made[start : start + 500]
+                said = [predicted(each, 0.97 if each.event_id in frauds else 0.002) for each in part]
+                await producer.send([*said, *said[::50], *(reported(each) for each in part if each.event_id in frauds)])
+                if start in (1500, 4000):
+                    already = len(heard.values[DECISIONS.name])
+                    await heard.until(lambda h, already=already: len(h.values[DECISIONS.name]) > already + 200)  # type: ignore[misc]  # bound now
+                    process.end(signal.SIGKILL)
+                    process.start()
+            await heard.until(lambda h: len(h.values[DECISIONS.name]) == len(made))
+            store = Store.open(settings.database_url)
+            await eventually(lambda: _all_counted(store, len(made), len(frauds)))
+            assert process.end(signal.SIGTERM) == 0
+    assert set(heard.values[DECISIONS.name]) == {f"{each.event_id}.0" for each in made}
+    for each in made:
+        assert (heard.decision(f"{each.event_id}.0").action == "allow") == (each.event_id not in frauds)
+    assert set(heard.values[ALERTS.name]) == {f"{name}.0" for name in frauds}
+    assert _all_counted(store, len(made), len(frauds))
+    held = [heard.decision(f"{name}.0") for name in frauds]
+    assert all(store.decision(SubjectKey(each.user_id, each.subject_id)) == each for each in held)
+    store.close()
+
+
+def _all_counted(store: Store, made: int, frauds: int) -> bool:
+    tallies = {each.action: (each.decided, each.reported) for each in store.charge_tallies()}
+    held = [sum(column) for column in zip(*(tallies.get(name, (0, 0)) for name in ("review", "block")), strict=True)]
+    return tallies.get("allow") == (made - frauds, 0) and held == [frauds, frauds]
+
+
+async def test_two_workers_share_the_cards(settings: Settings, producer: KafkaProducer, namespace: str) -> None:
+    events = Events(namespace, users=60)
+    made = [events.transaction() for _ in range(1000)]
+    assert {partition_of(each.key.encode(), settings.partitions) for each in made} == set(range(settings.partitions))
+    store = Store.open(settings.database_url)
+    async with hearing(settings, namespace, DECISIONS.name) as heard:
+        with worker(settings, MILLRACE_KEEP_ALLOWED="0"), worker(settings, MILLRACE_KEEP_ALLOWED="0"):
+            await producer.send([predicted(each, 0.001) for each in made])
+            await heard.until(lambda h: len(h.values[DECISIONS.name]) == len(made))
+            await eventually(lambda: _all_counted(store, len(made), 0))
+    store.close()
