@@ -4,6 +4,7 @@ Metadata and health are open, as probes and tools expect; inference takes a toke
 tensors (`gateway.tensors`), its rows are events (`gateway.signature`), and they are asked as one question (`app.asking`).
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from app.tokens import EVENTS_WRITE
 from gateway import bodies
 from gateway.auth import Door
 from gateway.models import Model, Models
+from gateway.predict import deadline_s
 from gateway.problems import Refused
 from gateway.protocol import (
     LENGTH_HEADER,
@@ -45,9 +47,7 @@ ROOT = "/v2"
 MODEL = f"{ROOT}/models/{{model}}"
 VERSION = f"{MODEL}/versions/{{version}}"
 MEDIA_TYPES = ("application/json", "application/octet-stream", "")  # tritonclient names none
-WITHIN_S = 5.0
-"""How long an asker waits who does not say."""
-
+LEAST_S = 0.001  # of time for an answer, however long the body took
 _SHOWN = re.compile(r"[A-Za-z0-9_.:\[\]-]{0,80}\Z")
 _requests = msgspec.json.Decoder(InferRequest)
 Probe = Callable[[Request], Awaitable[Response]]
@@ -109,6 +109,7 @@ class InferenceRoutes:
 
     async def infer(self, request: Request) -> Response:
         identity = self._door.admit(request.headers, EVENTS_WRITE)
+        began = asyncio.get_running_loop().time()
         model = await self._find(request)
         with _bad_request():
             asked, columns = await _read(request, model)
@@ -116,7 +117,8 @@ class InferenceRoutes:
             publish = _flag(asked.parameters, "publish")
             within_s = _within_s(request, asked.parameters)
             events = model.signature.events(columns, identity.user_id)
-        said = await self._asks.ask(model.name, events, within_s, publish=publish)
+        taken_s = asyncio.get_running_loop().time() - began  # by reading the body, most of it
+        said = await self._asks.ask(model.name, events, max(LEAST_S, within_s - taken_s), publish=publish)
         if said.version != request.path_params.get("version", said.version):
             raise Refused(
                 HTTPStatus.NOT_FOUND, f"the version of {model.name} that answers is {said.version}", "version"
@@ -185,23 +187,15 @@ def _flag(parameters: Parameters | None, name: str, *, default: bool = False) ->
 
 
 def _within_s(request: Request, parameters: Parameters | None) -> float:
-    """How long the asker waits: the parameter `deadline_ms`, the header `Deadline-Ms`, or Triton's `timeout` (microseconds)."""
-    said = parameters or {}
-    for value, name, per_second in (
-        (said.get("deadline_ms"), "parameters.deadline_ms", 1e3),
-        (_number(request.headers.get("Deadline-Ms")), "Deadline-Ms", 1e3),
-        (said.get("timeout"), "parameters.timeout", 1e6),
-    ):
+    """How long the asker waits: the parameter `deadline_ms`, Triton's `timeout` (microseconds), or as in `/v1/predict`."""
+    for name, per_second in (("deadline_ms", 1e3), ("timeout", 1e6)):
+        value = (parameters or {}).get(name)
         if value is None:
             continue
         if isinstance(value, bool | str) or not 0 < value <= MAX_WITHIN_S * per_second:
-            raise InvalidMessage(f"a time above 0 and up to {MAX_WITHIN_S:g} s is expected", name)
+            raise InvalidMessage(f"a time above 0 and up to {MAX_WITHIN_S:g} s is expected", f"parameters.{name}")
         return value / per_second
-    return WITHIN_S
-
-
-def _number(text: str | None) -> int | str | None:
-    return int(text) if text and text.isdecimal() and text.isascii() and len(text) < 10 else text
+    return deadline_s(request)
 
 
 def _metadata(model: Model) -> ModelMetadata:

@@ -1,4 +1,4 @@
-"""An agent's inputs and outputs as named tensors, derived from the events it consumes: one tensor per field. Pure.
+"""An agent's inputs and outputs as named tensors, derived from the events it sees: one tensor per field. Pure.
 
 Between `gateway.tensors` (bytes <-> columns) and the events; the constraints and the errors are those of `gateway.bodies`,
 as for the same event sent as JSON.
@@ -26,7 +26,7 @@ from gateway.protocol import Parameters
 from gateway.tensors import Column
 
 KIND = "type"
-"""The tensor that says which event a row is, of an agent that consumes several."""
+"""The tensor that says which event a row is, of an agent that sees several; the first of them, where it says nothing."""
 
 PREDICTION, PROBLEM, EVENT_ID, DETAIL = "prediction", "problem", "event_id", "detail"
 
@@ -46,7 +46,8 @@ class Signature:
     """
 
     def __init__(self, agent: Agent) -> None:
-        self.bodies = {str(event.__struct_config__.tag): _body(event) for event in agent.consumes}
+        seen = (*agent.consumes, *agent.follows)  # what is followed moves the state that the rows after it meet
+        self.bodies = {str(event.__struct_config__.tag): _body(event) for event in seen}
         self._of_body = {tag: {each.name: each for each in inputs_of(body)} for tag, body in self.bodies.items()}
         self._nested = {tag: nested_in(body) for tag, body in self.bodies.items()}
         self.inputs = _merged(list(self._of_body.values()))
