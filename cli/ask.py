@@ -146,7 +146,7 @@ def _table(agent: str, rows: Sequence[Json]) -> Table:
         table.add_column(name, overflow="fold")
     for number, row in enumerate(rows, 1):
         value = "-" if row["value"] is None else f"{row['value']:.4g}"
-        table.add_row(str(number), value, row["unit"], row.get("problem") or json.dumps(row.get("detail") or ""))
+        table.add_row(str(number), value, row["unit"], row.get("problem") or _brief(row.get("detail")))
     return table
 
 
@@ -156,3 +156,7 @@ def _decided(rows: Sequence[Json]) -> Table:
         decision = row["decision"] or {"action": "not yet", "reasons": ["it comes live"]}
         table.add_row(row["subject_id"], decision["action"], "; ".join(decision["reasons"]), ", ".join(row["missing"]))
     return table
+
+
+def _brief(detail: Json | None) -> str:
+    return json.dumps(detail) if detail else ""

@@ -97,7 +97,8 @@ class Answering:
             taken, self._waiting = self._waiting, []  # whoever has the turn takes what the others brought
             for some in _portions(taken, self._agent.max_batch):
                 answers = _merged(answers, await self._answer(some))
-            await deliver(self._producer, answers.kept)
+            if answers.kept:
+                await deliver(self._producer, answers.kept)
         await self._reply(answers)
 
     def _read(self, records: Sequence[Record]) -> tuple[list[Call], Answers]:
