@@ -119,6 +119,19 @@ def test_batches_of_any_size_and_a_second_delivery_give_the_same_bits(tmp_path: 
     assert all(answer == answers[0] for answer in answers)
 
 
+def test_one_that_is_only_asked_remembers_nothing_and_answers_what_was_answered_live(url: str) -> None:
+    index, asked = DuplicateIndex(url), DuplicateIndex(url, remember=False)
+    events = [uploaded("a", "ann", RIVER), uploaded("b", "bob", RIVER, 1), uploaded("c", "cat", ENGINE, 2)]
+    assert originals(score(asked, *events)) == [None, None, None], "no row sees another"
+    live = score(index, *events)
+    assert originals(live) == [None, "a", None]
+    assert score(asked, *events).values.tobytes() == live.values.tobytes()
+    stranger = uploaded("d", "dan", ENGINE, 3)
+    assert originals(score(asked, stranger)) == ["c"]
+    assert originals(score(asked, uploaded("e", "eve", ENGINE, 4))) == ["c"], "the earlier one is not d"
+    assert originals(score(index, updated("c", "cat", "nothing", 5), uploaded("f", "fay", ENGINE, 6))) == [None, None]
+
+
 def test_a_short_text_is_nobodys(index: DuplicateIndex) -> None:
     scores = score(index, uploaded("a", "ann", "", title="My holiday"), uploaded("b", "bob", "", 1, title="My holiday"))
     assert scores.values.tolist() == [0, 0]
