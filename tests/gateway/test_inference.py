@@ -44,12 +44,14 @@ async def test_ready_follows_what_the_gateway_needs(serve, eventually) -> None:
 async def test_every_agent_is_a_model(client, asker) -> None:
     for name in agent.names():
         model = (await client.get(f"/v2/models/{name}")).json()
-        (version,) = model["versions"]
         prediction = {"name": "prediction", "datatype": "FP64", "shape": [-1]}
         assert {**prediction, "parameters": {"unit": agent.find(name).unit}} in model["outputs"]
         assert model["name"] == name
-        assert (await client.get(f"/v2/models/{name}/versions/{version}")).json() == model
-        assert (await client.get(f"/v2/models/{name}/versions/{version}/ready")).json() == {"name": name, "ready": True}
+        for version in model["versions"]:  # none, of an agent without a model
+            path = f"/v2/models/{name}/versions/{version}"
+            assert (await client.get(path)).json() == model
+            assert (await client.get(f"{path}/ready")).json() == {"name": name, "ready": True}
+    assert (await client.get("/v2/models/eta")).json()["versions"] == ["1"]
     asker.absent.add("eta")
     away = await client.get("/v2/models/eta/ready")
     assert (away.status_code, away.headers["retry-after"]) == (503, "2")
