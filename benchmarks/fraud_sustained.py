@@ -1,0 +1,234 @@
+"""Transactions at a steady rate through generator, broker, agent and decision, all on this machine, watched every second."""
+
+import asyncio
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+from aiokafka import TopicPartition
+from msgspec import Struct
+
+from app.settings import Settings
+from benchmarks.fraud_audit import Audit, audit
+from benchmarks.fraud_parts import (
+    ANSWERS,
+    SOURCES,
+    VERDICTS,
+    Child,
+    Ends,
+    Gauge,
+    Memory,
+    broker,
+    children,
+    decision,
+    ends_of,
+    joined,
+    redis,
+    worker,
+)
+from benchmarks.fraud_task import AGENT
+from benchmarks.system import SystemNotReady
+from decision import card_worker
+from simulator.surge import days_per_s
+
+GROUPS = (f"millrace.{AGENT}", card_worker.GROUP)
+DRAIN_S = 60.0
+"""After the last transaction: what is not decided by then counts as lost."""
+
+GROWING = 0.01
+"""Lag that grows by more than this share of the rate is a system that does not keep up."""
+
+EVERY_S = 1.0
+CARDS = 50_000
+_FEWEST = 4
+
+
+class Load(Struct, frozen=True):
+    """What to send: `rate` transactions per second for `seconds`, after `warm_up_s` of the same that do not count.
+
+    Attributes:
+        within_s: how long the agent may wait for a fuller batch.
+        speed: seconds of event time per second; what leaves each card its two transactions a day, where it is not given.
+        start: event time of the beginning, a midnight; runs on one set of topics must not go back in time.
+    """
+
+    rate: float
+    seconds: float
+    within_s: float
+    start: datetime
+    warm_up_s: float = 0.0
+    processes: int = 1
+    seed: int = 0
+    speed: float | None = None
+
+    @property
+    def end(self) -> datetime:
+        """A midnight after its last event, and after those of its warm-up."""
+        return self.start + timedelta(days=int(self.days(self.seconds + self.warm_up_s)) + 3)
+
+    def days(self, seconds: float) -> float:
+        """How far event time comes in so many seconds."""
+        return days_per_s(self.rate, CARDS, self.speed) * seconds
+
+
+class Sample(Struct, frozen=True):
+    """One look: transactions so far, and how many of them had no prediction and no decision yet."""
+
+    at_s: float
+    made: int
+    unpredicted: int
+    undecided: int
+
+
+class Sustained(Struct, frozen=True):
+    """What came of a load.
+
+    Attributes:
+        rate: transactions per second that the generator achieved.
+        behind_s: how far it was ever behind its schedule.
+        growth: of the lag, in transactions per second, over the second half of the run.
+        cpu_s_per_100k: CPU seconds per 100,000 transactions, by process.
+        memory: at the end, by process.
+    """
+
+    load: Load
+    rate: float
+    made: int
+    reported: int
+    behind_s: float
+    growth: float
+    cpu_s_per_100k: dict[str, float]
+    memory: dict[str, Memory]
+    samples: list[Sample]
+    audit: Audit
+
+    @property
+    def steady(self) -> bool:
+        """Whether the lag did not grow."""
+        return self.growth <= self.load.rate * GROWING
+
+
+class Tally:
+    """How many records came to the topics since it was made."""
+
+    def __init__(self, ends: Ends, since: Mapping[TopicPartition, int]) -> None:
+        self.since = since
+        self._ends = ends
+
+    @classmethod
+    async def begin(cls, ends: Ends) -> Self:
+        return cls(ends, await ends.places([*SOURCES, ANSWERS, VERDICTS]))
+
+    async def look(self) -> tuple[int, int, int]:
+        """Transactions, predictions, decisions."""
+        now = await self._ends.places([*SOURCES, ANSWERS, VERDICTS])
+        more = Counter[str]()
+        for place, end in now.items():
+            more[place.topic] += end - self.since[place]
+        return sum(more[source] for source in SOURCES), more[ANSWERS], more[VERDICTS]
+
+    async def drained(self) -> None:
+        """Wait until everything is decided, or nothing more is for a while."""
+        before, since = (-1, -1, -1), time.monotonic()
+        while time.monotonic() - since < DRAIN_S:
+            now = await self.look()
+            if now[0] <= now[1] and now[0] <= now[2]:
+                return
+            if now != before:
+                before, since = now, time.monotonic()
+            await asyncio.sleep(0.1)
+
+
+async def sustain(settings: Settings, load: Load, run: str) -> Sustained:
+    """Run it. Raises `SystemNotReady` when a part does not start or ends early."""
+    with children(settings, agent=worker(load.within_s), decision=decision()) as parts:
+        await joined(settings, parts, GROUPS)
+        async with ends_of(settings) as ends:
+            start = await _warm_up(settings, load, f"{run}w", ends)
+            tally = await Tally.begin(ends)
+            pids = {name: part.pid for name, part in parts.items()}
+            gauge = Gauge({"broker": broker(settings), "redis": redis(settings), **pids})
+            before = gauge.cpu_s()
+            with children(settings, generator=generator(load, run, load.seconds, start)) as sending:
+                samples = await _watch(sending["generator"], parts, tally)
+                sent = told(sending["generator"])
+            await tally.drained()
+            after, memory = gauge.cpu_s(), gauge.memory()
+    made = int(sent["made"])
+    cpu_s = {"generator": sent["cpu_s"], **{name: after[name] - before[name] for name in before}}
+    return Sustained(
+        load=load,
+        rate=sent["rate"],
+        made=made,
+        reported=int(sent["reported"]),
+        behind_s=sent["behind_s"],
+        growth=_growth(samples),
+        cpu_s_per_100k={name: spent / made * 1e5 for name, spent in cpu_s.items()},
+        memory=memory,
+        samples=samples,
+        audit=await audit(settings, run, made, tally.since),
+    )
+
+
+def generator(load: Load, run: str, seconds: float, start: datetime) -> list[str]:
+    """The command that sends it."""
+    options = {
+        "--rate": load.rate,
+        "--seconds": seconds,
+        "--processes": load.processes,
+        "--seed": load.seed,
+        "--users": CARDS,
+        "--run": run,
+        "--start": f"{start:%Y-%m-%d}",
+        "--via": "kafka",
+        **({"--speed": load.speed} if load.speed else {}),
+    }
+    words = [str(word) for option in options.items() for word in option]
+    return [sys.executable, "-m", "cli", "simulate", "transactions", "--json", *words]
+
+
+async def _warm_up(settings: Settings, load: Load, run: str, ends: Ends) -> datetime:
+    """The same load for a while; when it is decided. Returns the event time at which the rest begins."""
+    if not load.warm_up_s:
+        return load.start
+    tally = await Tally.begin(ends)
+    with children(settings, warm_up=generator(load, run, load.warm_up_s, load.start)) as sending:
+        while sending["warm_up"].pid() is not None:  # noqa: ASYNC110 - a process
+            await asyncio.sleep(0.05)
+        told(sending["warm_up"])
+    await tally.drained()
+    return load.start + timedelta(days=int(load.days(load.warm_up_s)) + 1)
+
+
+async def _watch(sending: Child, parts: Mapping[str, Child], tally: Tally) -> list[Sample]:
+    """A sample a second until the generator has ended."""
+    samples, began = list[Sample](), time.monotonic()
+    while sending.pid() is not None:
+        if dead := [part for part in parts.values() if part.pid() is None]:
+            raise SystemNotReady(f"{dead[0].name} ended in mid-run: {dead[0].said()}")
+        made, predicted, decided = await tally.look()
+        samples.append(Sample(time.monotonic() - began, made, made - predicted, made - decided))
+        await asyncio.sleep(max(0.0, began + len(samples) * EVERY_S - time.monotonic()))
+    return samples
+
+
+def told(sending: Child) -> dict[str, Any]:
+    """What the generator reports of itself."""
+    try:
+        report: dict[str, Any] = msgspec.json.decode(sending.said())
+    except msgspec.DecodeError:
+        raise SystemNotReady(f"the generator sent nothing: {sending.said()}") from None
+    return report
+
+
+def _growth(samples: Sequence[Sample]) -> float:
+    """Slope of the undecided over the second half of the samples, per second; 0 where there are too few to say."""
+    last = [sample for sample in samples if sample.made][len(samples) // 2 :]
+    if len(last) < _FEWEST:
+        return 0.0
+    return float(np.polyfit([sample.at_s for sample in last], [sample.undecided for sample in last], 1)[0])
