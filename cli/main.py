@@ -6,7 +6,25 @@ import typer
 from rich.console import Console
 
 from app.errors import MillraceError
-from cli import agents, ask, bench, decide, demo, dlq, doctor, gateway, models, replay, simulate, topics, train, up, watch
+from cli import (
+    agents,
+    ask,
+    bench,
+    decide,
+    demo,
+    dlq,
+    doctor,
+    gateway,
+    models,
+    replay,
+    schedule,
+    score,
+    simulate,
+    topics,
+    train,
+    up,
+    watch,
+)
 
 app = typer.Typer(
     name="millrace",
@@ -26,6 +44,7 @@ app.add_typer(agents.app, name="agents", rich_help_panel=RUN)
 app.command(rich_help_panel=RUN)(decide.decide)
 app.command(rich_help_panel=RUN)(gateway.gateway)
 app.command(rich_help_panel=RUN)(simulate.simulate)
+app.add_typer(schedule.app, name="schedule", rich_help_panel=RUN)
 app.command(rich_help_panel=LOOK)(ask.ask)
 app.command(rich_help_panel=LOOK)(watch.watch)
 app.command(rich_help_panel=LOOK, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
@@ -35,6 +54,7 @@ app.command(rich_help_panel=LOOK)(doctor.doctor)
 app.command(rich_help_panel=LOOK)(topics.topics)
 app.command(rich_help_panel=LOOK)(dlq.dlq)
 app.command(rich_help_panel=WORK)(replay.replay)
+app.command(rich_help_panel=WORK)(score.score)
 app.command(rich_help_panel=WORK)(train.train)
 app.add_typer(models.app, name="models", rich_help_panel=WORK)
 

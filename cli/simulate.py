@@ -88,6 +88,12 @@ def simulate(
         bool | None, typer.Option(help="wait for the decisions and report [default: when the run has an end]")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="the report as one JSON object")] = False,
+    customers: Annotated[
+        bool,
+        typer.Option(
+            "--customers", help="fill MILLRACE_CUSTOMERS instead: --count customers, or --from a log like CDNOW's (.csv)"
+        ),
+    ] = False,
 ) -> None:
     """Send rides, uploads or card transactions to the running gateway, each user with a token of their own.
 
@@ -111,6 +117,8 @@ def simulate(
       millrace simulate --via kafka --rate 5000 --count 100000 --poison 0.1
 
       millrace simulate transactions --rate 65000 --for 60
+
+      millrace simulate --customers
     """
     import uvloop
 
@@ -119,6 +127,10 @@ def simulate(
     from simulator.report import show
     from simulator.scenario import Options, Scenario
 
+    if customers:
+        from cli.customers import fill
+
+        return fill(source, count, seed, start, as_json=as_json)
     fast = what is What.transactions and source is None and (rate or 0) > BY_GATEWAY_PER_S
     chosen = via or (Via.kafka if fast else Via.http)
     if poison and chosen is Via.http:

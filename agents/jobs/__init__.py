@@ -1,0 +1,1 @@
+"""The scheduled jobs: one module per job; its parts begin with `_`."""

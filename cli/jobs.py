@@ -1,0 +1,124 @@
+"""What `millrace score` and `millrace schedule` share: the parts a run needs, and how a run and its result are shown."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from sqlalchemy import select
+
+from app.errors import ConfigurationError
+from app.store import answering
+
+if TYPE_CHECKING:
+    from app.job import Job
+    from app.modes.schedule import Scheduler
+    from app.runs import Run, Runs
+    from app.settings import Settings
+
+
+@contextmanager
+def scheduler(settings: "Settings", jobs: Sequence["Job"]) -> Iterator["Scheduler"]:
+    """A scheduler for these jobs on the databases of the settings."""
+    from app.customers import open_customers
+    from app.modes.schedule import Scheduler
+    from app.registry import open_registry
+    from app.runs import Runs
+
+    source, runs = open_customers(settings.customers_url), Runs.open(settings.database_url)
+    try:
+        yield Scheduler(jobs, runs, source, open_registry(settings))
+    finally:
+        source.dispose()
+        runs.close()
+
+
+@contextmanager
+def bar(name: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error, as `app.modes.job_run` wants to be given one."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
+        task = progress.add_task(name, total=None)
+        yield lambda reached, total: progress.update(task, completed=reached, total=total)
+
+
+def instant(text: str, option: str) -> datetime:
+    """An ISO 8601 time with its zone, in UTC. Raises `ConfigurationError` naming the option."""
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{option} {text}: an ISO 8601 time is wanted, such as 2026-11-01T00:00Z") from error
+    if parsed.tzinfo is None:
+        raise ConfigurationError(f"{option} {text}: add the time zone, as in {text}Z or {text}+01:00")
+    return parsed.astimezone(UTC)
+
+
+def runs_table(found: Sequence["Run"], title: str) -> Table:
+    """Runs as a person reads them, newest first."""
+    table = Table(title=title, title_justify="left")
+    for name in ("job", "as of", "state", "attempts", "model", "scored", "without score", "took", "note"):
+        table.add_column(name, justify="right" if name in {"attempts", "scored", "without score", "took"} else "left")
+    for run in found:
+        table.add_row(*_cells(run))
+    return table
+
+
+def run_json(run: "Run") -> bytes:
+    return msgspec.json.encode(run)
+
+
+def top_table(job: "Job", runs: "Runs", as_of: datetime, count: int) -> Table:
+    """The first subjects of a run by the job's rank, with why, and the offer where the job makes offers."""
+    scores, *others = job.load
+    offers = next((table for table in others if "offer" in table.c), None)
+    ranked = job.rank != "value"
+    table = Table(title=f"{job.name} as of {shown(as_of)}, by {job.rank}", title_justify="left")
+    for name in (
+        "subject",
+        job.unit,
+        *([job.rank] if ranked else []),
+        *(["offer"] if offers is not None else []),
+        "because",
+    ):
+        table.add_column(name, justify="right" if name in {job.unit, job.rank} else "left")
+    picked: list[Any] = [scores.c.subject_id, scores.c.value, scores.c[job.rank].label("rank"), scores.c.reasons]
+    origin: Any = scores
+    if offers is not None:
+        same = (offers.c.as_of == scores.c.as_of) & (offers.c.subject_id == scores.c.subject_id)
+        origin = scores.outerjoin(offers, same)
+        picked.append(offers.c.offer)
+    query = select(*picked).select_from(origin).where(scores.c.as_of == as_of).order_by(scores.c[job.rank].desc())
+    with answering(), runs.engine.connect() as connection:
+        for subject, value, rank, reasons, *offer in connection.execute(query.limit(count)):
+            said = "; ".join(reason["words"] for reason in msgspec.json.decode(reasons))
+            table.add_row(
+                subject, f"{value:.2f}", *([f"{rank:,.2f}"] if ranked else []), *(each or "–" for each in offer), said
+            )
+    return table
+
+
+def shown(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}Z"
+
+
+def _cells(run: "Run") -> tuple[str, ...]:
+    took = (
+        ""
+        if not (run.started_at and run.finished_at)
+        else f"{(run.finished_at - run.started_at).total_seconds():.1f} s"
+    )
+    note = run.error or ("" if run.scheduled else "by hand")
+    if run.state == "waiting":
+        note = f"due {shown(run.due_at)}" + (f"; {run.error}" if run.error else "")
+    counts = ("" if count is None else f"{count:,}" for count in (run.scored, run.problems))
+    return (run.job, shown(run.as_of), run.state, str(run.attempt), run.version or "", *counts, took, note)

@@ -1,0 +1,152 @@
+"""`millrace schedule`: runs the jobs when they are due; lists them, and what became of their runs."""
+
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from app.job import Job
+    from app.runs import Run
+
+app = typer.Typer(invoke_without_command=True, help="Run scheduled jobs when they are due, and look at them.")
+
+
+class CatchUp(StrEnum):
+    all = "all"
+    latest = "latest"
+    none = "none"
+
+
+@app.callback()
+def schedule(
+    context: typer.Context,
+    names: Annotated[list[str] | None, typer.Option("--job", help="only these jobs (repeatable); default: all")] = None,
+    once: Annotated[bool, typer.Option("--once", help="run what is due now, then end")] = False,
+    cron: Annotated[
+        str | None, typer.Option(help="instead of the job's own: five fields, or hourly, daily, weekly, monthly")
+    ] = None,
+    zone: Annotated[str | None, typer.Option(help="time zone of the expression, such as Europe/Berlin")] = None,
+    catch_up: Annotated[CatchUp | None, typer.Option(help="which missed runs to make up for")] = None,
+) -> None:
+    """Run jobs when they are due, until Ctrl-C. As many schedulers as you like may run: each run is done once.
+
+    A run is scored as of the time it was due. One that fails is tried again after a growing pause; one whose worker was
+    killed is taken over by any scheduler within two minutes.
+
+    Examples:
+
+      millrace schedule
+
+      millrace schedule --job churn --cron "30 5 * * MON-FRI" --zone Europe/Berlin --catch-up all
+
+      millrace schedule --once
+
+      millrace schedule history --json
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from app.settings import read_settings
+    from cli import jobs as shared
+
+    chosen = _chosen(names, cron, zone, catch_up)
+    with shared.scheduler(read_settings(), chosen) as scheduler:
+        if not once:
+            Console().print(_due_table(chosen, 3))
+            scheduler.loop(_stopped_by_signals(), _tell)
+            return
+        ended = scheduler.tick()
+        for run in ended:
+            _tell(run)
+        if not ended:
+            typer.echo("nothing is due")
+    raise typer.Exit(0 if all(run.state == "done" for run in ended) else 1)
+
+
+@app.command("list")
+def list_jobs(count: Annotated[int, typer.Option("--next", min=1, max=20, help="due times to show")] = 3) -> None:
+    """Every job: when it is due next, and what it does about runs that were missed."""
+    Console().print(_due_table(_chosen(None, None, None, None), count))
+
+
+@app.command()
+def history(
+    job: Annotated[str | None, typer.Option(help="of this job only")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="how many runs, the latest first")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per line")] = False,
+) -> None:
+    """What became of the runs: done, failed, waiting, skipped, and what hindered them."""
+    from app.runs import Runs
+    from app.settings import read_settings
+    from cli import jobs as shared
+
+    runs = Runs.open(read_settings().database_url)
+    found = runs.history(job, limit)
+    runs.close()
+    if as_json:
+        for run in found:
+            typer.echo(shared.run_json(run))
+    else:
+        Console().print(shared.runs_table(found, "Runs, by as-of time"))
+
+
+def _chosen(names: Sequence[str] | None, cron: str | None, zone: str | None, catch_up: CatchUp | None) -> list["Job"]:
+    """The jobs with what was said on the command line; a schedule that cannot be honoured is an error now."""
+    from app import job as jobs
+    from app.modes.schedule import times_of
+
+    found = [jobs.find(name) for name in names or jobs.names()]
+    if cron and len(found) > 1:
+        raise ConfigurationError("--cron is for one job: name it with --job")
+    chosen = [
+        replace(
+            job, cron=cron or job.cron, zone=zone or job.zone, catch_up=catch_up.value if catch_up else job.catch_up
+        )
+        for job in found
+    ]
+    for job in chosen:
+        times_of(job)
+    return chosen
+
+
+def _due_table(jobs: Sequence["Job"], count: int) -> Table:
+    from app.modes.schedule import times_of
+    from cli.jobs import shown
+
+    table = Table("job", "schedule", "missed runs", "due next", title="Scheduled jobs", title_justify="left")
+    for job in jobs:
+        times = times_of(job)
+        dues = islice(times.after(datetime.now(UTC)), count)
+        table.add_row(job.name, str(times), job.catch_up, ", ".join(map(shown, dues)))
+    return table
+
+
+def _tell(run: "Run") -> None:
+    from cli.jobs import shown
+
+    counts = f": {run.scored:,} scored, {run.problems:,} without a score" if run.state == "done" else f": {run.error}"
+    typer.echo(f"{datetime.now(UTC):%H:%M:%S} {run.job} as of {shown(run.as_of)} {run.state}{counts}")
+
+
+def _stopped_by_signals() -> threading.Event:
+    """Between runs a signal ends the loop; within one it ends the process, and the run is given back."""
+    stop = threading.Event()
+
+    def end(_number: int, _frame: object) -> None:
+        stop.set()
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    return stop
