@@ -167,7 +167,7 @@ async def sustain(settings: Settings, load: Load, run: str) -> Sustained:
         made=made,
         reported=int(sent["reported"]),
         behind_s=sent["behind_s"],
-        growth=_growth(samples),
+        growth=growth(samples),
         cpu_s_per_100k={name: spent / made * 1e5 for name, spent in cpu_s.items()},
         memory=memory,
         samples=samples,
@@ -226,7 +226,7 @@ def told(sending: Child) -> dict[str, Any]:
     return report
 
 
-def _growth(samples: Sequence[Sample]) -> float:
+def growth(samples: Sequence[Sample]) -> float:
     """Slope of the undecided over the second half of the samples, per second; 0 where there are too few to say."""
     last = [sample for sample in samples if sample.made][len(samples) // 2 :]
     if len(last) < _FEWEST:

@@ -13,13 +13,14 @@ class Benchmark(StrEnum):
 
     latency = "latency"
     throughput = "throughput"
+    fraud = "fraud"
     chaos = "chaos"
     all = "all"
 
 
 def bench(
     context: typer.Context,
-    name: Annotated[Benchmark, typer.Argument(help="which; 'all' runs latency and throughput")] = Benchmark.all,
+    name: Annotated[Benchmark, typer.Argument(help="which; 'all' runs latency, throughput and fraud")] = Benchmark.all,
 ) -> None:
     """Measure this machine: each figure is printed beside a baseline of the same run, as a ratio.
 
@@ -31,9 +32,11 @@ def bench(
 
       millrace bench latency --rate 200
 
+      millrace bench fraud --rate 2000 --seconds 5
+
       millrace bench chaos --events 20000 --broker
     """
-    chosen = [Benchmark.latency, Benchmark.throughput] if name is Benchmark.all else [name]
+    chosen = [Benchmark.latency, Benchmark.throughput, Benchmark.fraud] if name is Benchmark.all else [name]
     codes = [
         subprocess.run([sys.executable, "-m", f"benchmarks.{each}", *context.args], check=False).returncode
         for each in chosen

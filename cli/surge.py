@@ -59,6 +59,7 @@ class _Bar:
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
+            auto_refresh=False,  # that takes a thread, and a process with threads must not fork
             disable=quiet,
         )
         self._task = self._bar.add_task("", total=total, rate=0.0, behind="")
@@ -81,7 +82,7 @@ class _Bar:
             self._bar.update(self._task, rate=(made - before) / (now - then))
             self._last = now, made
         waiting = made + counts[Count.reported] - counts[Count.delivered]
-        self._bar.update(self._task, completed=made, behind=f"{waiting:,.0f} on their way")
+        self._bar.update(self._task, completed=made, behind=f"{waiting:,.0f} on their way", refresh=True)
 
 
 def _show(found: "Surge", rate: float) -> None:

@@ -5,7 +5,6 @@ The bank is made once and shared by forking. A card is in one process's hands, s
 
 import multiprocessing
 import signal
-import time
 from collections.abc import Callable, MutableSequence, Sequence
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.process import BaseProcess
@@ -103,11 +102,10 @@ def _part(flow: Flow, number: int, processes: int) -> Flow:
 def _await_end(
     children: Sequence[BaseProcess], counts: Sequence[MutableSequence[float]], watch: Callable[[Sequence[float]], None]
 ) -> None:
-    while any(child.is_alive() for child in children):
+    while running := [child for child in children if child.is_alive()]:
         try:
-            children[0].join(_LOOK_S)
+            running[0].join(_LOOK_S)
             watch(_sums(counts))
-            time.sleep(0 if children[0].is_alive() else _LOOK_S)
         except KeyboardInterrupt:
             for row in counts:
                 row[Count.stop] = 1.0

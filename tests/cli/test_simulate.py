@@ -101,3 +101,18 @@ def test_a_setting_that_cannot_be_honoured_is_named(told: Told, monkeypatch: pyt
         code, said = told(command)
         assert code == 2
         assert said.startswith("millrace: MILLRACE_PORT: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("rides", "--processes", "2"), "--processes is for made-up transactions straight to Kafka"),
+        (("transactions", "--users", "6000", "--rate", "10"), "--users 6000: 5000 at most"),
+        (("transactions", "--rate", "5000"), "MILLRACE_KAFKA is not set"),
+        (("transactions", "--from", "none.parquet"), "cannot replay none.parquet: there is no such file"),
+    ],
+)
+def test_transactions_that_cannot_be_sent_say_why(told: Told, arguments: tuple[str, ...], sentence: str) -> None:
+    code, said = told("simulate", *arguments)
+    assert code == 2
+    assert sentence in said
