@@ -80,6 +80,7 @@ class Agent:
     unit: str
     features: Callable[..., Features]
     follows: tuple[type[Event], ...] = ()
+    hears: tuple[type[Event], ...] = ()
     low: float = -np.inf
     high: float = np.inf
     load: Callable[[Artifact], Model] = lightgbm_model
@@ -96,7 +97,7 @@ class Agent:
 
     def sees(self, event: Event) -> bool:
         """Whether this event reaches `features` at all."""
-        return isinstance(event, self.consumes + self.follows)
+        return isinstance(event, self.consumes + self.follows + self.hears)
 
     def stage(self, event: Event) -> Stage:
         return "initial" if isinstance(event, OPENING) else "correction"
@@ -141,7 +142,9 @@ def agent(
         name: the model's bare name; the module, the consumer group and the artifact bear it too.
         consumes: the events that get a prediction each.
         unit: of the value: "min", "usd", "probability", "similarity".
-        options: `follows`: events that only move the state; `low`, `high`: a value outside is a failed row; `load`:
+        options: `follows`: events that only move the state; `hears`: likewise, but the state of every partition is told of
+            them, whatever their key (few events, on a topic of their own; a state that hears, or that spans several
+            topics, must not depend on the order between topics); `low`, `high`: a value outside is a failed row; `load`:
             artifact -> model (LightGBM text by default); `detail`: extras of each prediction; `state`: the fold over
             a partition, passed to the function as its second argument; `shared`: likewise, kept in the database;
             `unscorable`: why a row can be all NaN; `max_batch`; `within`: how long to wait for a fuller batch.

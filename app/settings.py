@@ -4,10 +4,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import ConfigurationError
+
+
+def _seconds(given: object) -> object:
+    """A number alone is seconds, which pydantic takes from Python and not from the environment."""
+    try:
+        return timedelta(seconds=float(given)) if isinstance(given, str) else given
+    except (ValueError, OverflowError):
+        return given
 
 
 class Settings(BaseSettings):
@@ -59,7 +67,13 @@ class Settings(BaseSettings):
         description="allowed transactions a second that the store keeps, per worker; beyond, only the topic has them",
     )
     first_estimate: timedelta = Field(
-        timedelta(milliseconds=150), description="how long POST /v1/rides may wait for a first estimate; 0: none is asked"
+        timedelta(milliseconds=150),
+        description="how long POST /v1/rides may wait for a first estimate; 0: none is asked",
+    )
+    within: Annotated[timedelta, BeforeValidator(_seconds)] | None = Field(
+        None,
+        ge=timedelta(0),
+        description="seconds that an agent which waits for fuller batches (fraud: 1) waits; 0: answers at once",
     )
     commit_interval: timedelta = Field(
         timedelta(milliseconds=250),

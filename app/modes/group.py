@@ -132,6 +132,12 @@ class Group:
         ends = await self.app.consumer.highwaters(*asked) if asked else {}
         return {TopicPartition(*each): end for each, end in ends.items()}
 
+    async def between_batches(self, look: Callable[[int], Awaitable[None]]) -> None:
+        """Await `look` for every partition number that has had a batch, while none of it is being handled."""
+        for partition, lane in list(self._lanes.items()):
+            async with lane.busy:
+                await look(partition)
+
     async def _stop(self) -> None:
         """Finish what is in hand, commit it and leave the group; give up what takes too long."""
         if not self.app.failed.cancelled() and self.app.failed.done():

@@ -1,46 +1,62 @@
 """The state of a stateful agent, partition by partition, and its snapshots (docs/decisions/0002).
 
-The state is a fold over the records of one partition. A snapshot is the state at one offset, and that offset is
-committed after the snapshot is delivered; a worker that is given the partition starts from the last snapshot, folds what
-lies between it and its first record (without answering it again), and passes over what the snapshot already knows.
+A state is a fold over the records of one partition number of the agent's topics, and over all of those topics it hears.
+A snapshot is the state with the offset it has come to on each of them. A worker that is given the partition takes the
+last snapshot, folds what was answered since (without answering it again), and passes over what the snapshot knows already.
 """
 
 import asyncio
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from app.agent import Agent, Features, State
+import msgspec
+import numpy as np
+from aiokafka.structs import TopicPartition
+
+from app.agent import Agent, Features, State, Values
 from app.bus import Outgoing, Producer, deliver
 from app.codec import Decoder, Record, header
 from app.errors import MillraceError
 from app.events import AnyEvent, Event
 from app.modes.read import reader
 from app.modes.scoring import Scorer
-from app.topics import state_topic
+from app.topics import Topic, state_topic
 
-EVERY = timedelta(seconds=2)
-"""A stateful agent commits no more often than it snapshots: a kill repeats up to so much of its output, and a state
-of 1 MB costs half a megabyte a second to write."""
+EVERY = timedelta(seconds=10)
+"""Between snapshots. A kill costs folding so much again: two seconds or so at 65,000 records a second (docs/fraud.md)."""
 
 _LOOK_BACK = 8
 """Records looked at from the end of the state topic: the last one counts, unless a worker that had lost the partition
 wrote behind it."""
 
+_REMEMBERED = 32_768
+"""Events after which the state is copied in memory: more would cost more to keep than a copy of some megabytes."""
+
+Offsets = Mapping[TopicPartition, int]
+
 
 class Fold:
-    """A state and the offset it stands at; a failed call is taken back to what was kept before.
+    """A state and how far it has come; a failed call is taken back to what was kept before.
 
     `app.modes.scoring.Memory` for one partition. What was folded since the last dump is kept as events, because folding
     them again is the only way back that does not copy the whole state for every batch.
+
+    Attributes:
+        offsets: the next record of each topic and partition that it has not seen.
+        saved: those of its last snapshot.
     """
 
-    def __init__(self, agent: Agent, kind: type[State], snapshot: bytes | None = None, offset: int = 0) -> None:
+    def __init__(
+        self, agent: Agent, kind: type[State], snapshot: bytes | None = None, offsets: Offsets | None = None
+    ) -> None:
         self._agent, self._kind, self._base = agent, kind, snapshot
         self._since: list[Event] = []
         self._state = self._fresh()
-        self.offset = self.saved_offset = offset
+        self.offsets = dict(offsets or {})
+        self.saved: Offsets | None = None if snapshot is None else dict(self.offsets)
         self.saved_at = time.monotonic()
 
     def extract(self, events: Sequence[Event]) -> Features:
@@ -48,6 +64,8 @@ class Fold:
 
     def keep(self, events: Sequence[Event]) -> None:
         self._since.extend(events)
+        if len(self._since) > _REMEMBERED:
+            self.dump()
 
     def undo(self) -> None:
         self._state = self._fresh()
@@ -60,80 +78,147 @@ class Fold:
         self._since.clear()
         return self._base
 
+    def unseen(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Of records of one partition, in order, those it has not seen."""
+        where = TopicPartition(records[0].topic, records[0].partition)
+        known = self.offsets.get(where, 0)
+        return records if records[0].offset >= known else [record for record in records if record.offset >= known]
+
+    def seen(self, where: TopicPartition, offset: int) -> None:
+        """It has come to this offset; never backwards."""
+        self.offsets[where] = max(offset, self.offsets.get(where, 0))
+
+    @property
+    def due(self) -> bool:
+        """Whether a snapshot is due; one without any is, for what is committed must never have been the only trace."""
+        return self.saved is None or time.monotonic() - self.saved_at >= EVERY.total_seconds()
+
     def _fresh(self) -> State:
         return self._kind() if self._base is None else self._kind.restore(self._base)
 
 
-class Snapshots:
-    """Keeps and finds the snapshots of one agent's state on one input topic."""
+@dataclass(frozen=True)
+class Sources:
+    """What a state is a fold over.
 
-    def __init__(
-        self,
-        agent: Agent,
-        kind: type[State],
-        decoder: Decoder[AnyEvent],
-        scorer: Scorer,
-        producer: Producer,
-        brokers: str,
-    ) -> None:
-        self._agent, self._kind, self._decoder, self._scorer = agent, kind, decoder, scorer
-        self._producer, self._brokers = producer, brokers
+    Attributes:
+        own: topics of which it is told its own partition number.
+        heard: topics of which it is told all `partitions`.
+    """
+
+    own: Sequence[Topic]
+    heard: Sequence[Topic]
+    partitions: int
+
+    def all_heard(self) -> list[TopicPartition]:
+        return [TopicPartition(topic.name, number) for topic in self.heard for number in range(self.partitions)]
+
+
+class Snapshots:
+    """Keeps and finds the snapshots of one agent's state, and folds without answering."""
+
+    def __init__(self, agent: Agent, sources: Sources, producer: Producer, brokers: str, timeout_s: float) -> None:
+        self._agent, self._sources, self._producer, self._brokers = agent, sources, producer, brokers
+        self._decoders = {t.name: Decoder[AnyEvent](t.messages) for t in (*sources.own, *sources.heard)}
+        # Folds as live, row by row where a row fails, and asks no model.
+        self._scorer = Scorer(replace(agent, detail=None, low=-np.inf, high=np.inf), _Silent(), timeout_s)
         self._topic = state_topic(agent.name).name
+
+    def close(self) -> None:
+        self._scorer.close()
+
+    def fresh(self, snapshot: bytes | None = None, offsets: Offsets | None = None) -> Fold:
+        assert self._agent.state is not None  # noqa: S101 - only made for a stateful agent
+        return Fold(self._agent, self._agent.state, snapshot, offsets)
 
     async def save(self, partition: int, fold: Fold) -> None:
         """Deliver the state as it stands, unless its last snapshot stands there too."""
-        if fold.saved_offset != fold.offset:
+        if fold.saved != fold.offsets:
+            stands = {f"{where.topic}/{where.partition}": offset for where, offset in fold.offsets.items()}
             snapshot = Outgoing(
                 self._topic,
                 str(partition).encode(),
                 await asyncio.to_thread(lambda: zlib.compress(fold.dump(), level=1)),
-                (("offset", str(fold.offset).encode()),),
+                (("offsets", msgspec.json.encode(stands)),),
                 partition,
             )
             await deliver(self._producer, [snapshot])
-            fold.saved_offset = fold.offset
+            fold.saved = dict(fold.offsets)
         fold.saved_at = time.monotonic()
 
-    async def restore(self, first: Record) -> Fold:
-        """The state before `first`, or ahead of it. Raises `ServiceUnavailable`."""
-        found = await self._last(first.partition)
-        if found is None:
-            return Fold(self._agent, self._kind, offset=first.offset)
-        offset, state = found
-        fold = Fold(self._agent, self._kind, state, offset)
-        if fold.offset < first.offset:
-            await self._catch_up(fold, first)
+    async def restore(self, partition: int, committed: Offsets) -> Fold:
+        """The state as of what is committed, or ahead of it, and of all there is to hear. Raises `ServiceUnavailable`.
+
+        Without any snapshot it is made anew from all that the topics still hold.
+        """
+        found = await self._last(partition)
+        fold = self.fresh() if found is None else self.fresh(found[1], found[0])
+        for topic in self._sources.own:
+            where = TopicPartition(topic.name, partition)
+            await self._read(fold, where, committed.get(where, 0))
+        for where in self._sources.all_heard():
+            await self._read(fold, where, None)
         return fold
 
-    async def _last(self, partition: int) -> tuple[int, bytes] | None:
-        """Of the last snapshots the one that knows most: its offset and the state."""
-        found: list[tuple[int, bytes]] = []
+    async def hear(self, fold: Fold, records: Sequence[Record]) -> None:
+        """Fold records of one partition that it hears, and what it has missed before them."""
+        where = TopicPartition(records[0].topic, records[0].partition)
+        if fold.offsets.get(where, 0) < records[0].offset:
+            await self._read(fold, where, records[0].offset)
+        await self._fold(fold, records)
+
+    async def _last(self, partition: int) -> tuple[Offsets, bytes] | None:
+        """Of the last snapshots the one that knows most: its offsets and the state."""
+        found: list[tuple[Offsets, bytes]] = []
         async with reader(self._brokers, self._topic, partition) as source:
             start, end = await source.bounds()
             async for records in source.records(max(start, end - _LOOK_BACK), end):
-                found += [_read(record) for record in records]
+                found += [_snapshot(record) for record in records]
         if not found:
             return None
-        offset, compressed = max(found, key=lambda snapshot: snapshot[0])
-        return offset, zlib.decompress(compressed)
+        offsets, compressed = max(found, key=lambda snapshot: sum(snapshot[0].values()))
+        return offsets, zlib.decompress(compressed)
 
-    async def _catch_up(self, fold: Fold, first: Record) -> None:
-        """Fold what was answered after the snapshot.
+    async def _read(self, fold: Fold, where: TopicPartition, end: int | None) -> None:
+        """Fold what lies between the state and `end`, which is the end of what there is by default."""
+        known = fold.offsets.get(where, 0)
+        if end is not None and known >= end:
+            return
+        async with reader(self._brokers, where.topic, where.partition) as source:
+            first, last = await source.bounds()
+            until = last if end is None else min(end, last)
+            async for records in source.records(max(first, known), until):
+                await self._fold(fold, records)
+        fold.seen(where, until)
 
-        There is such a rest when a worker that had lost the partition wrote over the snapshot of its successor.
+    async def _fold(self, fold: Fold, records: Sequence[Record]) -> None:
+        """Fold these as they were or will be when answered: what cannot be read or fails then fails here too, alone."""
+        where = TopicPartition(records[0].topic, records[0].partition)
+        for part in _parts(fold.unseen(records), self._agent.max_batch):
+            messages, _ = self._decoders[where.topic].decode_batch(part)
+            events = [message for message in messages if message is not None and self._agent.sees(message)]
+            if events:
+                await self._scorer.score(events, fold)
+        fold.seen(where, records[-1].offset + 1)
 
-        """
-        async with reader(self._brokers, first.topic, first.partition) as source:
-            async for records in source.records(fold.offset, first.offset):
-                messages, _ = self._decoder.decode_batch(records)
-                events = [message for message in messages if message is not None and self._agent.sees(message)]
-                if events:
-                    await self._scorer.score(events, fold)  # an event that failed the first time fails again, alone
-        fold.offset = first.offset
+
+class _Silent:
+    """A model that says nothing of any row."""
+
+    def predict(self, features: Features) -> Values:
+        return np.zeros(features.shape[0])
 
 
-def _read(record: Record) -> tuple[int, bytes]:
-    offset = header(record.headers, "offset")
-    if record.value is None or offset is None:
+def _parts(records: Sequence[Record], size: int) -> Iterable[Sequence[Record]]:
+    return (records[start : start + size] for start in range(0, len(records), size))
+
+
+def _snapshot(record: Record) -> tuple[Offsets, bytes]:
+    stands = header(record.headers, "offsets")
+    if record.value is None or stands is None:
         raise MillraceError(f"{record.topic}/{record.partition}@{record.offset} is no snapshot: somebody else wrote it")
-    return int(offset), record.value
+    offsets = {}
+    for name, offset in msgspec.json.decode(stands, type=dict[str, int]).items():
+        topic, _, partition = name.rpartition("/")
+        offsets[TopicPartition(topic, int(partition))] = offset
+    return offsets, record.value

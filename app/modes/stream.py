@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import get_args
 
 from aiokafka.structs import TopicPartition
@@ -18,16 +19,17 @@ from app.agent import Agent, Model, find
 from app.bus import KafkaProducer, Producer, deliver
 from app.codec import Decoder, Record
 from app.errors import ConfigurationError
-from app.events import AnyEvent
+from app.events import AnyEvent, Event
 from app.examples import EXAMPLES
 from app.modes.ask import Answering
 from app.modes.fetching import SharedFetches
 from app.modes.group import Batching, Group
+from app.modes.hearing import Hearing
 from app.modes.lifecycle import EXIT_HUNG, Leave, settle, together, until_stopped
 from app.modes.process import Processor, outgoing
 from app.modes.progress import RecordBatch
 from app.modes.scoring import Memory, Plain, Scorer
-from app.modes.state import EVERY, Fold, Snapshots
+from app.modes.state import Fold, Snapshots, Sources
 from app.modes.transport import FETCH_BYTES, Committable
 from app.modes.watchdog import watch
 from app.registry import Registry, open_registry
@@ -99,8 +101,22 @@ async def host(ready: Sequence[Ready], settings: Settings) -> None:
 
 def inputs(agent: Agent) -> list[Topic]:
     """The topics whose messages the agent consumes or follows."""
-    wanted = set(agent.consumes + agent.follows)
-    return [topic for topic in TOPICS if wanted & set(get_args(topic.messages) or (topic.messages,))]
+    return _carrying(agent.consumes + agent.follows)
+
+
+def heard(agent: Agent) -> list[Topic]:
+    """The topics of whose every partition each of the agent's states is told."""
+    return _carrying(agent.hears)
+
+
+def _carrying(events: Sequence[type[Event]]) -> list[Topic]:
+    return [topic for topic in TOPICS if set(events) & set(get_args(topic.messages) or (topic.messages,))]
+
+
+def window(agent: Agent, settings: Settings) -> timedelta:
+    """How long the agent's first record may wait for more: as declared, or as the setting overrules it."""
+    overruled = agent.within and settings.within is not None
+    return settings.within if overruled and settings.within is not None else agent.within
 
 
 class Loop:
@@ -124,19 +140,23 @@ class Loop:
         self._plain = Plain(agent, agent.shared(settings.database_url) if agent.shared is not None else None)
         self._worn_out = asyncio.Event()
         self._folds: dict[int, Fold] = {}
-        self._snapshots = _snapshots(agent, decoders, self._scorer, producer, settings)
-        waits = agent.within.total_seconds() > 0
+        within = window(agent, settings)
         self.group = Group(
             f"millrace.{agent.name}",
             topics,
             self._handle,
             settings,
             on_revoked=self._forget,
-            batching=Batching(agent.max_batch, agent.within),
-            limit_bytes=_WAITING_BYTES if waits else FETCH_BYTES,
-            before_commit=self._save if self._snapshots is not None else None,
+            batching=Batching(agent.max_batch, within),
+            limit_bytes=_WAITING_BYTES if within else FETCH_BYTES,
+            before_commit=self._save if agent.state is not None else None,
             fetches=fetches,
         )
+        sources = Sources(topics, heard(agent), settings.partitions)
+        brokers, timeout_s = settings.kafka or "", settings.score_timeout.total_seconds()
+        self._snapshots = Snapshots(agent, sources, producer, brokers, timeout_s) if agent.state is not None else None
+        self._hearing = Hearing(brokers, sources.all_heard(), self._hear) if sources.heard else None
+        log.info("%s waits up to %g s for a fuller batch", agent.name, within.total_seconds())
 
     @property
     def scorer(self) -> Scorer:
@@ -155,9 +175,14 @@ class Loop:
     async def run(self) -> None:
         """Consume until cancelled, or raise what ended it."""
         try:
-            await together(self.group.run(), watch(self.group, self._settings.stuck_after), self._replace())
+            if self._hearing is not None:
+                await self._hearing.start()  # before any state is restored: there must be no gap between the two
+            hearing = [self._hearing.run()] if self._hearing is not None else []
+            await together(self.group.run(), watch(self.group, self._settings.stuck_after), self._replace(), *hearing)
         finally:
             self._scorer.close()
+            if self._snapshots is not None:
+                self._snapshots.close()
 
     async def _replace(self) -> None:
         """Leave once too many calls have hung; what is in hand is finished and committed first, as at every end."""
@@ -166,15 +191,13 @@ class Loop:
 
     async def _handle(self, batch: RecordBatch) -> None:
         """One batch of one partition: score and deliver it, in calls of `max_batch` at most."""
-        memory: Memory = self._plain
-        records = batch.records
-        if self._snapshots is not None:
-            fold = memory = await self._fold(records[0])
-            records = [record for record in records if record.offset >= fold.offset]
+        where = TopicPartition(batch.topic, batch.partition)
+        fold = await self._fold(batch.partition) if self._snapshots is not None else None
+        records = batch.records if fold is None else fold.unseen(batch.records)
         for part in _parts(records, self._agent.max_batch):
-            await self._answer(batch.topic, part, memory)
-        if self._snapshots is not None:
-            fold.offset = max(fold.offset, batch.next_offset)
+            await self._answer(batch.topic, part, fold or self._plain)
+        if fold is not None:
+            fold.seen(where, batch.next_offset)
         if self._scorer.hangs >= MAX_HANGS:
             self._worn_out.set()
 
@@ -188,39 +211,34 @@ class Loop:
             LATENCY.labels(name).observe(max(0.0, outcome.at.timestamp() - records[0].timestamp_ms / 1000))
         await deliver(self._producer, outgoing(name, outcome))
 
-    async def _fold(self, first: Record) -> Fold:
-        """The state of the partition of `first`; restored when this is the first batch since it was assigned."""
+    async def _fold(self, partition: int) -> Fold:
+        """The state of this partition number; restored when this is the first batch since it was assigned."""
         assert self._snapshots is not None  # noqa: S101 - only asked of a stateful agent
-        fold = self._folds.get(first.partition)
+        fold = self._folds.get(partition)
         if fold is None:
-            fold = self._folds[first.partition] = await self._snapshots.restore(first)
+            committed = await self.group.committed()
+            fold = self._folds[partition] = await self._snapshots.restore(partition, committed)
         return fold
 
+    async def _hear(self, records: Sequence[Record]) -> None:
+        """Tell every state that is held here, each between two of its batches."""
+
+        async def tell(partition: int) -> None:
+            if self._snapshots is not None and (fold := self._folds.get(partition)) is not None:
+                await self._snapshots.hear(fold, records)
+
+        await self.group.between_batches(tell)
+
     async def _save(self, offsets: Committable, last_chance: bool) -> Committable:
-        """Deliver the snapshots that are due; only their partitions are committed, at exactly their offsets."""
+        """Deliver the snapshots that are due, and let everything be committed: what follows a snapshot is read again."""
         assert self._snapshots is not None  # noqa: S101 - only asked of a stateful agent
-        due = {
-            where: offset
-            for where, offset in offsets.items()
-            if last_chance or time.monotonic() - self._folds[where.partition].saved_at >= EVERY.total_seconds()
-        }
-        for where in due:
-            await self._snapshots.save(where.partition, self._folds[where.partition])
-        return due
+        for partition in {where.partition for where in offsets}:
+            if last_chance or self._folds[partition].due:
+                await self._snapshots.save(partition, self._folds[partition])
+        return offsets
 
     async def _forget(self, partitions: frozenset[TopicPartition]) -> None:  # noqa: ARG002 - a rebalance revokes all
         self._folds.clear()
-
-
-def _snapshots(
-    agent: Agent, decoders: dict[str, Decoder[AnyEvent]], scorer: Scorer, producer: Producer, settings: Settings
-) -> Snapshots | None:
-    if agent.state is None:
-        return None
-    if len(decoders) != 1:
-        raise ConfigurationError(f"agent {agent.name} keeps state, so it must consume one topic, not {len(decoders)}")
-    (decoder,) = decoders.values()
-    return Snapshots(agent, agent.state, decoder, scorer, producer, settings.kafka or "")
 
 
 def _parts(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
