@@ -17,12 +17,14 @@ from app.events import (
     ContentUpdated,
     ContentUploaded,
     Event,
+    FraudReported,
     Place,
     RideCancelled,
     RideCompleted,
     RidePositioned,
     RideRequested,
     RideStarted,
+    TransactionMade,
 )
 from app.registry import Registry, shipped_root
 
@@ -103,10 +105,39 @@ def upload(number: int, rng: random.Random) -> list[Event]:
     ]
 
 
+def card(number: int, rng: random.Random) -> list[Event]:
+    """What a card does over six weeks, some of it late, some of it reported as a fraud a week after."""
+    days = [0.0, *(rng.uniform(0, 40) for _ in range(rng.randint(3, 12)))]
+    made = [
+        TransactionMade(
+            event_id=f"t{number}.{i}",
+            user_id=f"u{number}",
+            at=START + timedelta(days=day),
+            transaction_id=f"t{number}.{i}",
+            card_id=f"card{number}",
+            terminal_id=f"terminal{rng.randint(0, 3)}",
+            source=rng.choice(["atm", "online", "pos"]),
+            amount_usd=round(rng.lognormvariate(3.5, 1), 2),
+        )
+        for i, day in enumerate(sorted(days, key=lambda day: day + rng.choice([0, 0, 0, 5])))
+    ]
+    reports = [
+        FraudReported(
+            **{name: getattr(one, name) for name in one.__struct_fields__ if name not in {"event_id", "at"}},
+            event_id=f"{one.event_id}.fraud",
+            at=one.at + timedelta(days=7),
+            made_at=one.at,
+        )
+        for one in made
+        if rng.random() < 0.3
+    ]
+    return sorted([*made, *reports], key=lambda event: event.at + timedelta(days=rng.choice([0, 0, 3])))
+
+
 def stream(agent: Agent, subjects: int = 40) -> list[Event]:
     """What an agent sees of one partition: the lives of many subjects, interleaved, each in its own order."""
     rng = random.Random(7)
-    lives = [life(number, rng) for number in range(subjects) for life in (ride, upload)]
+    lives = [life(number, rng) for number in range(subjects) for life in (ride, upload, card)]
     lives = [[event for event in life if agent.sees(event)] for life in lives]
     mixed = []
     while lives := [life for life in lives if life]:
@@ -258,6 +289,7 @@ ODD_PLACES = [
     Place(zone=1),
 ]
 ODD_TIMES = [datetime(1970, 1, 1, tzinfo=UTC), datetime(2199, 12, 31, 23, 59, tzinfo=UTC), START]
+LAST = datetime.max.replace(tzinfo=UTC)
 ODD_TEXTS = [
     "\x00",
     " ",
@@ -285,7 +317,20 @@ def oddities(agent: Agent) -> list[Event]:
         ContentUploaded(event_id=f"u{i}", user_id="u", upload_id=f"u{i}", at=START, title=text, description=text * 30)
         for i, text in enumerate(ODD_TEXTS)
     ]
-    return [event for event in [*rides, *moves, unknown, *uploads] if agent.sees(event)]
+    cards: list[Event] = [
+        TransactionMade(
+            event_id=f"t{i}",
+            user_id="u",
+            at=at,
+            transaction_id=f"t{i}",
+            card_id="c",
+            terminal_id="t",
+            source="atm",
+            amount_usd=usd,
+        )
+        for i, (at, usd) in enumerate((at, usd) for at in [*ODD_TIMES, LAST] for usd in (0.0, 0.001, 1_000_000.0))
+    ]
+    return [event for event in [*rides, *moves, unknown, *uploads, *cards] if agent.sees(event)]
 
 
 def test_odd_but_valid_input_gives_a_value_or_a_problem(agent: Agent, models: Any, memory: Any) -> None:
