@@ -1,8 +1,9 @@
 """The Open Inference Protocol in the OpenAPI document; its errors have a form of their own. Part of `gateway.openapi`."""
 
+from app import agent
 from app.tokens import EVENTS_WRITE
 from gateway.inference import MODEL, ROOT, VERSION
-from gateway.openapi_calls import Json, deadline_header, in_path, in_query, json_of, operation, ref
+from gateway.openapi_calls import Json, deadline_header, in_path, in_query, operation, ref
 from gateway.problems import MEDIA_TYPE, InferenceError
 from gateway.protocol import (
     LENGTH_HEADER,
@@ -21,6 +22,16 @@ STRUCTS = (
     *(InferRequest, InferResponse, ModelMetadata, ModelNames, ModelReady, ModelState),
     *(ServerLive, ServerMetadata, ServerReady, InferenceError),
 )
+
+EXAMPLE_MODEL = "eta"
+EXAMPLE: Json = {
+    "id": "two-rides",
+    "inputs": [
+        {"name": "pickup_zone", "datatype": "INT64", "shape": [2], "data": [74, 236]},
+        {"name": "dropoff_zone", "datatype": "INT64", "shape": [2], "data": [1, 161]},
+    ],
+    "outputs": [{"name": "prediction"}],
+}
 
 
 def paths() -> Json:
@@ -47,11 +58,15 @@ def _paths() -> Json:
         f"{ROOT}/repository/index": {"post": index},
     }
     for path in (MODEL, VERSION):
-        named = [in_path("model"), *([in_path("version")] if path == VERSION else [])]
+        named = [_model(), *([in_path("version")] if path == VERSION else [])]
         paths[path] = {"get": operation("A model's inputs and outputs", ModelMetadata, (404,), None, *named)}
         paths[f"{path}/ready"] = {"get": operation("Whether a worker serves it", ModelReady, (404, 503), None, *named)}
         paths[f"{path}/infer"] = {"post": _infer(*named)}
     return paths
+
+
+def _model() -> Json:
+    return {**in_path("model"), "schema": {"type": "string", "enum": agent.names()}, "example": EXAMPLE_MODEL}
 
 
 def _infer(*named: Json) -> Json:
@@ -68,6 +83,7 @@ def _infer(*named: Json) -> Json:
         *named,
     )
     binary = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-    call["requestBody"] = {"required": True, "content": {**json_of(InferRequest), **binary}}
+    asked = {"application/json": {"schema": ref(InferRequest), "example": EXAMPLE}}
+    call["requestBody"] = {"required": True, "content": {**asked, **binary}}
     call["responses"]["200"]["content"] |= binary
     return call
