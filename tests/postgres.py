@@ -1,4 +1,4 @@
-"""A PostgreSQL for the tests of the store: the one MILLRACE_TEST_POSTGRES names, else one of our own, on a unix socket."""
+"""A PostgreSQL for the tests: the one MILLRACE_TEST_POSTGRES names, else one of our own, on a unix socket."""
 
 import os
 import pwd
