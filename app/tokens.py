@@ -4,7 +4,9 @@ import ipaddress
 import os
 import re
 import secrets
+import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 import jwt
@@ -23,6 +25,9 @@ OPERATOR_SCOPES = (*USER_SCOPES, LIVE_ALL, STATUS_READ)
 ALGORITHM = "HS256"
 MIN_SECRET = 32  # bytes; RFC 7518 section 3.2: a key as long as the hash
 MAX_TOKEN = 4096  # characters; ours have about 200
+KNOWN = 4096
+"""Tokens remembered as good, but for their end: to verify one takes 80 microseconds, a third of what a call takes here."""
+
 LEEWAY = timedelta(seconds=5)  # clocks of two machines that keep time
 _USER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}\Z")
 
@@ -50,6 +55,7 @@ class Tokens:
         if len(secret) < MIN_SECRET:
             raise ConfigurationError(f"MILLRACE_AUTH_SECRET: give at least {MIN_SECRET} bytes, not {len(secret)}")
         self._secret = secret
+        self._known = lru_cache(KNOWN)(self._decoded)
 
     def mint(self, user_id: str, scopes: tuple[str, ...] = USER_SCOPES, ttl: timedelta = timedelta(hours=1)) -> str:
         """A token for `user_id`. Raises `ValueError` when that is no valid id."""
@@ -63,6 +69,12 @@ class Tokens:
         """Who the token speaks for. Raises `Unauthenticated`."""
         if len(token) > MAX_TOKEN:
             raise Unauthenticated("the token is too long")
+        identity = self._known(token)
+        if identity.expires_at + LEEWAY.total_seconds() <= time.time():
+            raise Unauthenticated("the token has expired")
+        return identity
+
+    def _decoded(self, token: str) -> Identity:
         try:
             claims = jwt.decode(
                 token,
