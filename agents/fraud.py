@@ -11,6 +11,7 @@ import numpy as np
 from agents._cards import Cards, Floats
 from app.agent import agent
 from app.events import AnyTransaction, FraudReported, TransactionMade
+from app.predictions import Detail
 from app.registry import Artifact, LightGBMModel, lightgbm_model
 
 
@@ -36,6 +37,13 @@ def load(artifact: Artifact) -> Calibrated:
     return Calibrated(lightgbm_model(artifact), curve["said"], curve["found"])
 
 
+def charges(
+    _model: Calibrated, batch: Sequence[AnyTransaction], _features: Floats, _values: Floats
+) -> list[Detail | None]:
+    """`app.predictions.Charge` of each: what is at stake is for the decision to weigh."""
+    return [{"amount_usd": each.amount_usd, "terminal_id": each.terminal_id, "source": each.source} for each in batch]
+
+
 @agent(
     "fraud",
     consumes=(TransactionMade,),
@@ -44,6 +52,7 @@ def load(artifact: Artifact) -> Calibrated:
     low=0,
     high=1,
     load=load,
+    detail=charges,
     state=Cards,
     max_batch=16_384,
     within=timedelta(seconds=1),  # the bank's window: MILLRACE_WITHIN overrules it

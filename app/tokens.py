@@ -19,8 +19,11 @@ LIVE_READ = "live:read"
 DECISIONS_READ = "decisions:read"
 LIVE_ALL = "live:all"  # everybody's live updates, `/v1/live?all=1`
 STATUS_READ = "status:read"
+TRANSACTIONS_ANY = "transactions:any"  # transactions and chargebacks of any card holder, whom each then has to name
 USER_SCOPES = (EVENTS_WRITE, LIVE_READ, DECISIONS_READ)
 OPERATOR_SCOPES = (*USER_SCOPES, LIVE_ALL, STATUS_READ)
+BANK_SCOPES = (EVENTS_WRITE, TRANSACTIONS_ANY, STATUS_READ)
+"""Of a bank's own systems, not of any person: no card holder's decisions can be read with it."""
 
 ALGORITHM = "HS256"
 MIN_SECRET = 32  # bytes; RFC 7518 section 3.2: a key as long as the hash

@@ -2,9 +2,12 @@
 
 from http import HTTPStatus
 
+import msgspec
 from starlette.datastructures import Headers
 
-from app.tokens import Identity, Tokens, Unauthenticated
+from app.errors import InvalidMessage
+from app.events import Event, TransactionEvent
+from app.tokens import TRANSACTIONS_ANY, Identity, Tokens, Unauthenticated
 from gateway.problems import Refused
 
 
@@ -29,6 +32,19 @@ class Door:
         identity = self.identify(headers)
         require(identity, scope)
         return identity
+
+
+def holder(identity: Identity, event: type[Event], said: msgspec.Struct) -> str:
+    """Whose event it is: the token's subject, always, but for a bank's own token, which names the card holder.
+
+    Raises `InvalidMessage` when it does not: the bank itself holds no card.
+    """
+    if not issubclass(event, TransactionEvent) or TRANSACTIONS_ANY not in identity.scopes:
+        return identity.user_id
+    named: str | None = getattr(said, "user_id", None)
+    if named is None:
+        raise InvalidMessage("name the card holder, for the token is a bank's", "user_id")
+    return named
 
 
 def require(identity: Identity, scope: str) -> None:

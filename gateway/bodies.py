@@ -20,6 +20,7 @@ from app.events import (
     ContentUpdated,
     ContentUploaded,
     Event,
+    FraudReported,
     Id,
     Instant,
     Place,
@@ -28,6 +29,7 @@ from app.events import (
     RidePositioned,
     RideRequested,
     RideStarted,
+    TransactionMade,
 )
 
 E = TypeVar("E", bound=Event)
@@ -35,8 +37,9 @@ E = TypeVar("E", bound=Event)
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 """Outside, arithmetic on instants overflows (year 1 east of Greenwich, year 9999 west of it)."""
 
-_UNKNOWN_FIELD = re.compile(
-    r"^Object contains unknown field `(?P<name>.*?)`(?: - at `\$\.?(?P<path>[^`]*)`)?$", re.DOTALL
+_WRONG_FIELD = re.compile(
+    r"^Object (?P<what>contains unknown|missing required) field `(?P<name>.*?)`(?: - at `\$\.?(?P<path>[^`]*)`)?$",
+    re.DOTALL,
 )
 _PRINTABLE = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -125,15 +128,16 @@ def decode(decoder: "msgspec.json.Decoder[Any]", raw: bytes) -> Any:
 
 
 def refusal(error: msgspec.MsgspecError | UnicodeDecodeError) -> InvalidMessage:
-    """`app.codec.explain`, with an unknown field named as the field, and only when its name is fit to be shown."""
-    unknown = _UNKNOWN_FIELD.match(str(error))
-    if unknown is None:
+    """`app.codec.explain`, with a field that is unknown or lacking named, where its name is fit to be shown."""
+    wrong = _WRONG_FIELD.match(str(error))
+    if wrong is None:
         found = explain(error)
         return type(found)(
             found.problem.partition(" '")[0] if "Invalid" in found.problem else found.problem, found.field
         )
-    name = unknown["name"] if _PRINTABLE.match(unknown["name"]) else "?"
-    return InvalidMessage("unknown field", f"{unknown['path']}.{name}" if unknown["path"] else name)
+    problem = "unknown field" if wrong["what"] == "contains unknown" else "this field is required"
+    name = wrong["name"] if _PRINTABLE.match(wrong["name"]) else "?"
+    return InvalidMessage(problem, f"{wrong['path']}.{name}" if wrong["path"] else name)
 
 
 def check_text(raw: bytes) -> None:
@@ -186,6 +190,8 @@ COMPLETED = Body(RideCompleted, "ride_id")
 CANCELLED = Body(RideCancelled, "ride_id")
 UPLOADED = Body(ContentUploaded, "upload_id", extra=[("update", bool, False)])
 UPDATED = Body(ContentUpdated, "upload_id")
+MADE = Body(TransactionMade, "transaction_id")
+REPORTED = Body(FraudReported, "transaction_id")
 
 
 def is_update(body: msgspec.Struct) -> bool:
@@ -198,6 +204,6 @@ def is_update(body: msgspec.Struct) -> bool:
 
 BODIES: dict[str, Body[Any]] = {
     str(body.event.__struct_config__.tag): body
-    for body in (REQUESTED, STARTED, POSITIONED, COMPLETED, CANCELLED, UPLOADED, UPDATED)
+    for body in (REQUESTED, STARTED, POSITIONED, COMPLETED, CANCELLED, UPLOADED, UPDATED, MADE, REPORTED)
 }
 """By CloudEvents type."""

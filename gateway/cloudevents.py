@@ -12,7 +12,9 @@ from starlette.requests import Request
 
 from app.errors import InvalidMessage, UnknownMessage
 from app.events import Event, Id, Instant
+from app.tokens import Identity
 from gateway import bodies
+from gateway.auth import holder
 from gateway.requests import media_type, need_id, need_json, need_plain, read_body
 
 STRUCTURED, BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"
@@ -39,18 +41,18 @@ _many = msgspec.json.Decoder(Annotated[list[CloudEvent], Meta(min_length=1, max_
 _instant = msgspec.json.Decoder(Instant)
 
 
-async def read(request: Request, user_id: str) -> tuple[bool, list[Event]]:
+async def read(request: Request, identity: Identity) -> tuple[bool, list[Event]]:
     """Whether it was a batch, and its events, all valid. Raises `InvalidMessage` with the path of what is wrong."""
     mode = media_type(request)
     if mode not in (STRUCTURED, BATCH):
         need_json(request)
-        return False, [_event(_binary(request, await read_body(request)), user_id, "")]
+        return False, [_event(_binary(request, await read_body(request)), identity, "")]
     need_plain(request)
     raw = await read_body(request)
     if mode == STRUCTURED:
-        return False, [_event(_checked(_one, raw), user_id, "data")]
+        return False, [_event(_checked(_one, raw), identity, "data")]
     envelopes: list[CloudEvent] = _checked(_many, raw)
-    return True, [_event(envelope, user_id, f"[{row}].data") for row, envelope in enumerate(envelopes)]
+    return True, [_event(envelope, identity, f"[{row}].data") for row, envelope in enumerate(envelopes)]
 
 
 def _checked(decoder: "msgspec.json.Decoder[T]", raw: bytes) -> T:
@@ -85,7 +87,7 @@ def _time(text: str) -> Instant:
         raise InvalidMessage("not an RFC 3339 instant with an offset", "ce-time") from error
 
 
-def _event(envelope: CloudEvent, user_id: str, where: str) -> Event:
+def _event(envelope: CloudEvent, identity: Identity, where: str) -> Event:
     body = bodies.BODIES.get(envelope.type)
     prefix = where.removesuffix("data")
     if body is None:
@@ -93,7 +95,7 @@ def _event(envelope: CloudEvent, user_id: str, where: str) -> Event:
     try:
         said = body.decode(bytes(envelope.data))
         at = None if envelope.time is msgspec.UNSET else envelope.time
-        event: Event = body.build(said, user_id, envelope.id, None, at=at)
+        event: Event = body.build(said, holder(identity, body.event, said), envelope.id, None, at=at)
     except InvalidMessage as error:
         path = f"{where}.{error.field}" if where and error.field else where or error.field
         raise type(error)(error.problem, path) from error

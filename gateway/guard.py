@@ -10,6 +10,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from gateway.ndjson import RENEW
 from gateway.sockets import ABORT
 
 HEAD_BYTES = 64 * 1024
@@ -41,7 +42,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[dict-item]  # an extension may hold anything
+        self.scope["extensions"] = {ABORT: self.transport.abort, RENEW: self._renew_deadline}  # type: ignore[dict-item]  # an extension may hold anything
         self._start_deadline()
 
     def on_headers_complete(self) -> None:
@@ -60,6 +61,11 @@ class GuardedHttp(HttpToolsProtocol):
     def _start_deadline(self) -> None:
         self._stop_deadline()
         self._deadline = self.loop.call_later(self.request_s, self.transport.abort)
+
+    def _renew_deadline(self) -> None:
+        """The request comes along, and may take its time: for those that are read bit by bit."""
+        if self._deadline is not None:
+            self._start_deadline()
 
     def _stop_deadline(self) -> None:
         if self._deadline is not None:

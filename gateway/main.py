@@ -43,6 +43,7 @@ from gateway.routes import DecisionRoutes, EventRoutes
 from gateway.sockets import LiveDoor
 from gateway.status import Status
 from gateway.system import STATIC, SWAGGER, DemoTokens, SystemRoutes
+from gateway.transactions import TransactionRoutes
 from gateway.verdicts import Verdicts, answering
 
 CONNECTIONS = 12_000  # above what the live channel takes, below the usual hard limit on open files
@@ -117,6 +118,7 @@ def _add_routes(app: FastAPI, gateway: Gateway) -> None:
     origins = frozenset(gateway.settings.origins.replace(",", " ").split())
     estimates = Estimates(gateway.asks, gateway.settings.first_estimate)
     app.include_router(EventRoutes(door, gateway.outbox, estimates).router())
+    app.include_router(TransactionRoutes(door, gateway.outbox).router())
     verdicts = Verdicts(gateway.outbox, gateway.hub, gateway.reads, answering)
     app.include_router(PredictRoutes(door, gateway.asks, verdicts).router())
     app.include_router(DecisionRoutes(door, gateway.reads).router())

@@ -2,19 +2,33 @@
 
 from collections.abc import Iterable
 from functools import cache
+from typing import cast
 
 import msgspec
 
 from app.requests import MAX_ROWS
 from app.tokens import DECISIONS_READ, EVENTS_WRITE, LIVE_READ, STATUS_READ
 from gateway import bodies
+from gateway import openapi_cards as cards
 from gateway import openapi_inference as inference
 from gateway.cloudevents import BATCH, STRUCTURED, CloudEvent
-from gateway.openapi_calls import Json, deadline_header, in_path, in_query, json_of, operation, ref
+from gateway.openapi_calls import (
+    ID,
+    INTAKE,
+    Json,
+    agent_in_path,
+    deadline_header,
+    in_path,
+    in_query,
+    json_of,
+    operation,
+    ref,
+    takes,
+)
 from gateway.predict import Decisions, Predictions
 from gateway.problems import ProblemDetails
 from gateway.reads import Decided
-from gateway.routes import RIDE_STEPS, RideAccepted, UploadAccepted
+from gateway.routes import RIDE_STEPS, RideAccepted, TransactionAccepted, UploadAccepted
 from gateway.status import SystemStatus
 from gateway.system import DemoToken, Health
 
@@ -22,9 +36,11 @@ STRUCTS: tuple[type, ...] = (
     *(body.struct for body in bodies.BODIES.values()),
     *(Predictions, Decisions),
     *inference.STRUCTS,
+    *cards.STRUCTS,
     *(CloudEvent, RideAccepted, UploadAccepted, Decided, SystemStatus, ProblemDetails, DemoToken, Health),
 )
-_INTAKE = (401, 403, 408, 413, 415, 422, 503)
+
+EXAMPLE: Json = {"instances": [{"pickup": {"zone": 74}, "dropoff": {"lat": 40.7769, "lon": -73.874}}]}
 
 
 @cache
@@ -37,7 +53,7 @@ def document() -> Json:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Millrace", "version": "1", "description": __doc__},
-        "paths": {**_intake(), **_asking(), **inference.paths(), **_reading(), **_system()},
+        "paths": {**_intake(), **_asking(), **cards.paths(), **inference.paths(), **_reading(), **_system()},
         "components": {
             "schemas": components,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
@@ -52,23 +68,24 @@ def schemas(structs: Iterable[type]) -> dict[str, Json]:
         schema_hook=lambda _: {"description": "any JSON"},  # `object` and raw JSON
         ref_template="#/components/schemas/{name}",
     )
-    return components
+    portable = msgspec.json.encode(components).replace(rb"\\Z", b"$")  # what Python calls the end, ECMA 262 calls a Z
+    return cast("dict[str, Json]", msgspec.json.decode(portable))
 
 
 def _intake() -> Json:
-    paths = {"/v1/rides": {"post": _takes("Request a ride", json_of(bodies.REQUESTED.struct), RideAccepted)}}
+    paths = {"/v1/rides": {"post": takes("Request a ride", json_of(bodies.REQUESTED.struct), RideAccepted)}}
     for step, body in RIDE_STEPS.items():
-        call = _takes(body.event.__doc__ or step, json_of(body.struct), RideAccepted, in_path("ride_id"))
+        call = takes(body.event.__doc__ or step, json_of(body.struct), RideAccepted, in_path("ride_id"))
         paths[f"/v1/rides/{{ride_id}}/{step}"] = {"post": call}
-    upload = _takes("Upload content, or change it (`update`)", json_of(bodies.UPLOADED.struct), UploadAccepted)
+    upload = takes("Upload content, or change it (`update`)", json_of(bodies.UPLOADED.struct), UploadAccepted)
     one_of = {"oneOf": [ref(body.struct) for body in bodies.BODIES.values()]}
-    receipt = {"oneOf": [ref(RideAccepted), ref(UploadAccepted)]}
+    receipt = {"oneOf": [ref(RideAccepted), ref(UploadAccepted), ref(TransactionAccepted)]}
     content = {
         "application/json": {"schema": one_of},
         STRUCTURED: {"schema": ref(CloudEvent)},
         BATCH: {"schema": {"type": "array", "items": ref(CloudEvent)}},
     }
-    events = _takes("Any event as CloudEvents 1.0: binary, structured or batched", content, RideAccepted)
+    events = takes("Any event as CloudEvents 1.0: binary, structured or batched", content, RideAccepted)
     schema = {"oneOf": [*receipt["oneOf"], {"type": "array", "items": receipt}]}
     events["responses"]["202"]["content"]["application/json"]["schema"] = schema
     return {**paths, "/v1/uploads": {"post": upload}, "/v1/events": {"post": events}}
@@ -79,9 +96,11 @@ def _asking() -> Json:
     publish["description"] = "put the predictions on the topic and into the store, too, marked as asked for"
     wait = {**in_query("wait"), "schema": {"type": "string", "enum": ["prediction", "decision"]}}
     wait["description"] = "`decision`: post the instances as events, and wait for what is decided on them"
-    refusals = (404, *_INTAKE, 504)
+    refusals = (404, *INTAKE, 504)
     summary = "Ask an agent and wait"
-    call = operation(summary, Predictions, refusals, EVENTS_WRITE, in_path("agent"), deadline_header(), publish, wait)
+    call = operation(
+        summary, Predictions, refusals, EVENTS_WRITE, agent_in_path("agent"), deadline_header(), publish, wait
+    )
     either = {"oneOf": [ref(Predictions), ref(Decisions)]}
     call["responses"]["200"]["content"]["application/json"]["schema"] = either
     later = {"description": "accepted, and not all of it decided by the deadline"}
@@ -90,14 +109,16 @@ def _asking() -> Json:
     asked: Json = {"type": "object", "required": ["instances"], "additionalProperties": False}
     instances = {"type": "array", "minItems": 1, "maxItems": MAX_ROWS, "items": instance}
     asked["properties"] = {"instances": instances, "publish": {"type": "boolean", "default": False}}
-    call["requestBody"] = {"required": True, "content": {"application/json": {"schema": asked}}}
+    call["requestBody"] = {"required": True, "content": {"application/json": {"schema": asked, "example": EXAMPLE}}}
     return {"/v1/predict/{agent}": {"post": call}}
 
 
 def _reading() -> Json:
     subject = in_path("subject_id")
     refusals = (401, 403, 404, 422, 503)
-    decided = operation("The latest decision on your ride or upload", Decided, refusals, DECISIONS_READ, subject)
+    decided = operation(
+        "The latest decision on your ride, upload or transaction", Decided, refusals, DECISIONS_READ, subject
+    )
     receipt = operation("Where it lies in the log and when each hop happened", None, refusals, DECISIONS_READ, subject)
     query = [in_query("token"), in_query("last_id"), in_query("all"), {**in_query("Last-Event-ID"), "in": "header"}]
     live = operation(
@@ -118,7 +139,7 @@ def _system() -> Json:
     page["responses"]["200"]["content"] = {"text/html": {"schema": {"type": "string"}}}
     metrics = operation("Prometheus metrics", None, (), None)
     metrics["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
-    token = operation("A token, in the demo only", DemoToken, (404, 422), None, in_query("user"))
+    token = operation("A token, in the demo only", DemoToken, (404, 422), None, {**in_query("user"), "schema": ID})
     return {
         "/": {"get": page},
         "/docs": {"get": {**page, "summary": "This document, to read and to try out"}},
@@ -128,10 +149,3 @@ def _system() -> Json:
         "/asyncapi.json": {"get": operation("The contract of the live channel and the topics", None, (), None)},
         "/v1/demo/token": {"get": token},
     }
-
-
-def _takes(summary: str, content: Json, answer: type, *parameters: Json) -> Json:
-    key = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string"}}
-    key["description"] = "the event id: sending again with the same one is the same event"
-    call = operation(summary, answer, _INTAKE, EVENTS_WRITE, key, *parameters, status="202")
-    return {**call, "requestBody": {"required": True, "content": content}}

@@ -2,9 +2,14 @@
 
 from typing import Any
 
+from app import agent
+from app.tokens import EVENTS_WRITE
 from gateway.problems import MEDIA_TYPE, ProblemDetails
 
 Json = dict[str, Any]
+
+ID: Json = {"type": "string", "maxLength": 64, "pattern": "^[A-Za-z0-9][A-Za-z0-9_.:-]*$"}
+"""As `app.events.Id`."""
 
 PROBLEMS = {
     400: "the request could not be read",
@@ -20,6 +25,9 @@ PROBLEMS = {
     503: "a part of the system does not answer; send the same again after `Retry-After`",
     504: "no answer by the deadline",
 }
+
+INTAKE = (401, 403, 408, 413, 415, 422, 503)
+"""What may keep an event from being taken in."""
 
 
 def operation(
@@ -52,7 +60,11 @@ def ref(struct: type) -> Json:
 
 
 def in_path(name: str) -> Json:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "maxLength": 64}}
+    return {"name": name, "in": "path", "required": True, "schema": ID}
+
+
+def agent_in_path(name: str) -> Json:
+    return {**in_path(name), "schema": {"type": "string", "enum": agent.names()}, "example": "eta"}
 
 
 def deadline_header() -> Json:
@@ -62,3 +74,10 @@ def deadline_header() -> Json:
 
 def in_query(name: str) -> Json:
     return {"name": name, "in": "query", "schema": {"type": "string"}}
+
+
+def takes(summary: str, content: Json, answer: type, *parameters: Json) -> Json:
+    key = {"name": "Idempotency-Key", "in": "header", "schema": ID}
+    key["description"] = "the event id: sending again with the same one is the same event"
+    call = operation(summary, answer, INTAKE, EVENTS_WRITE, key, *parameters, status="202")
+    return {**call, "requestBody": {"required": True, "content": content}}

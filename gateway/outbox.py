@@ -15,8 +15,8 @@ from app import codec
 from app.asking import ID_PREFIX
 from app.bus import Delivered, Outgoing, Producer
 from app.errors import DeliveryFailed, InvalidMessage, MillraceError, ServiceUnavailable
-from app.events import AnyRide, Event
-from app.topics import RIDES, UPLOADS
+from app.events import Event
+from app.topics import topic_of
 
 IN_FLIGHT = 2000
 """Records on their way to Kafka per gateway process; at 100 a second Kafka may be silent for 20 s before we say so."""
@@ -45,6 +45,7 @@ class Outbox:
         self._wake = asyncio.Event()
         self._sending: set[asyncio.Task[None]] = set()
         self._held = 0
+        self._freed = asyncio.Event()
 
     @property
     def held(self) -> int:
@@ -74,6 +75,19 @@ class Outbox:
         except TimeoutError as error:
             done.add_done_callback(_seen)
             raise ServiceUnavailable("kafka", "it has not acknowledged in time", retry_after_s=2.0) from error
+
+    async def room(self, n: int, within_s: float) -> None:
+        """Wait until n more may be sent: for whoever has many and can wait. Raises `ServiceUnavailable` ("kafka").
+
+        Half of the room is left to those who cannot.
+        """
+        try:
+            async with asyncio.timeout(within_s):
+                while self._held and self._held + n > self._in_flight // 2:
+                    self._freed.clear()
+                    await self._freed.wait()
+        except TimeoutError as error:
+            raise ServiceUnavailable("kafka", "too many events are on their way", retry_after_s=2.0) from error
 
     async def run(self) -> None:
         """Send what waits, one batch at a time per turn of the loop; several batches may be under way."""
@@ -109,13 +123,13 @@ class Outbox:
 
     def _released(self, _: object) -> None:
         self._held -= 1
+        self._freed.set()
 
 
 def record(event: Event, traceparent: str | None) -> Outgoing:
     """The Kafka record of an event; a trace begins here unless the client has begun one."""
-    topic = RIDES if isinstance(event, AnyRide) else UPLOADS
     trace = traceparent or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
-    return Outgoing(topic.name, event.key.encode(), codec.encode(event), codec.context(event, trace))
+    return Outgoing(topic_of(event).name, event.key.encode(), codec.encode(event), codec.context(event, trace))
 
 
 def _seen(done: "asyncio.Future[list[Delivered]]") -> None:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.bus import Delivered
-from app.events import Event, RideEvent, UploadEvent
+from app.events import Event, RideEvent, TransactionEvent, UploadEvent
 from app.tokens import DECISIONS_READ, EVENTS_WRITE, Identity
 from gateway import bodies, cloudevents
 from gateway.auth import Door
@@ -33,6 +33,9 @@ RIDE_STEPS: dict[str, Body[Any]] = {
     "cancelled": bodies.CANCELLED,
 }
 """The last segment of the path: what it reports."""
+
+
+UNKNOWN = "nothing of yours has this id; of allowed transactions, only some are kept"
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +64,13 @@ class UploadAccepted(Accepted, frozen=True, kw_only=True):
     upload_id: str
 
 
-AnyAccepted = RideAccepted | UploadAccepted
+class TransactionAccepted(Accepted, frozen=True, kw_only=True):
+    """Kafka has the transaction's event."""
+
+    transaction_id: str
+
+
+AnyAccepted = RideAccepted | UploadAccepted | TransactionAccepted
 
 
 class EventRoutes:
@@ -113,7 +122,7 @@ class EventRoutes:
 
     async def events(self, request: Request) -> Response:
         identity = self._door.admit(request.headers, EVENTS_WRITE)
-        batch, events = await cloudevents.read(request, identity.user_id)
+        batch, events = await cloudevents.read(request, identity)
         places = await self._outbox.send(events, traceparent(request))
         receipts = [accepted(event, place) for event, place in zip(events, places, strict=True)]
         return answer(receipts if batch else receipts[0], HTTPStatus.ACCEPTED)
@@ -144,14 +153,14 @@ class DecisionRoutes:
         user_id, subject_id = self._asked(request)
         decided = await self._reads.decided(user_id, subject_id)
         if decided is None:
-            raise Refused(HTTPStatus.NOT_FOUND, "you have no decided ride or upload of this id", "subject_id")
+            raise Refused(HTTPStatus.NOT_FOUND, UNKNOWN, "subject_id")
         return answer(decided)
 
     async def receipt(self, request: Request) -> Response:
         user_id, subject_id = self._asked(request)
         receipt = await self._reads.receipt(user_id, subject_id)
         if receipt is None:
-            raise Refused(HTTPStatus.NOT_FOUND, "you have no ride or upload of this id", "subject_id")
+            raise Refused(HTTPStatus.NOT_FOUND, UNKNOWN, "subject_id")
         return answer(receipt)
 
     def _asked(self, request: Request) -> tuple[str, str]:
@@ -167,6 +176,8 @@ def accepted(event: Event, place: Delivered, initial_duration_min: float | None 
         return RideAccepted(event_id=event.event_id, ride_id=event.ride_id, initial_duration_min=initial, **lies)
     if isinstance(event, UploadEvent):
         return UploadAccepted(event_id=event.event_id, upload_id=event.upload_id, **lies)
+    if isinstance(event, TransactionEvent):
+        return TransactionAccepted(event_id=event.event_id, transaction_id=event.transaction_id, **lies)
     raise TypeError(f"no answer is defined for {type(event).__name__}")
 
 

@@ -134,7 +134,7 @@ BAD: dict[str, tuple[object, int, str]] = {
     "an array": (b"[]", 400, ""),
     "NaN": (b'{"inputs": [{"name": "x", "datatype": "FP64", "shape": [1], "data": [NaN]}]}', 400, ""),
     "deep": (b'{"inputs":' + b"[" * 100_000, 400, "inputs[0]"),
-    "no inputs": ({}, 400, ""),
+    "no inputs": ({}, 400, "inputs"),
     "none": ({"inputs": []}, 400, "inputs"),
     "unknown input": ({"inputs": [*ZONES, {**ZONES[0], "name": "zone"}]}, 400, "zone"),
     "unprintable": ({"inputs": [{**ZONES[0], "name": "<script>"}]}, 400, "?"),

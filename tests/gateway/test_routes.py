@@ -113,7 +113,7 @@ BAD = {
     "not UTF-8": (GOOD[:-1] + b', "ride_id": "\xff"}', ""),
     "an array": (b"[]", ""),
     "null": (b"null", ""),
-    "no pickup": (b'{"dropoff": {"zone": 1}}', ""),
+    "no pickup": (b'{"dropoff": {"zone": 1}}', "pickup"),
     "NaN": (b'{"pickup": {"lat": NaN, "lon": 1}, "dropoff": {"zone": 1}}', ""),
     "Infinity": (b'{"pickup": {"lat": Infinity, "lon": 1}, "dropoff": {"zone": 1}}', ""),
     "1e999": (b'{"pickup": {"lat": 1e999, "lon": 1}, "dropoff": {"zone": 1}}', "pickup.lat"),
