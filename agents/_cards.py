@@ -77,41 +77,37 @@ class Cards:
     def _made(self, events: Sequence[TransactionMade]) -> Floats:
         made = _columns(events, self._cards.take_in([event.card_id for event in events]))
         frauds = self._frauds([event.terminal_id for event in events], made.day)
-        order = _by_card(made.card)
-        history = np.concatenate([self._fold(made.part(part)) for part in _steady(made, order)])
-        return _features(made, history, frauds)
+        return _features(made, *self._history(made), frauds)
 
-    def _fold(self, made: "_Made") -> Ints:
-        """(n, 3, 2): each card's counts and cents over its windows; no card may change its day within these."""
-        order = _by_card(made.card)
-        card, day = made.card[order], made.day[order]
-        starts = np.flatnonzero(np.r_[True, card[1:] != card[:-1]])
-        sizes = np.diff(np.r_[starts, len(card)])
-        entries = np.stack([np.ones_like(card), made.cents[order]], axis=1)
-        running = np.cumsum(entries, axis=0)
-        sofar = running - np.repeat((running - entries)[starts], sizes, axis=0)
-        taken = self._cards.takes(card[starts], day[starts])
-        if not taken.all():  # what is too late to be counted is not counted for its followers either
-            sofar = np.where(np.repeat(taken, sizes)[:, None], sofar, entries)
-        before = self._cards.windows(card[starts], day[starts], CARD_WINDOWS)
-        self._cards.add(card[starts], day[starts], sofar[starts + sizes - 1])
-        history = np.empty((len(card), len(CARD_WINDOWS), 2), np.int64)
-        history[order] = np.repeat(before, sizes, axis=0) + sofar[:, None]
-        return history
+    def _history(self, made: "_Made") -> tuple[Ints, Ints]:
+        """Counts and cents of each transaction's card over `CARD_WINDOWS`, (n, 3) each, up to the transaction itself.
+
+        A run is what follows one another of a card on the same day. Cards know nothing of each other, so the first runs of
+        all cards are counted at once, then the second ones...; in a batch of one day there is one round.
+        """
+        runs = _Runs(made)
+        before_counts, before_cents = np.empty((2, len(runs.card), len(CARD_WINDOWS)), np.int64)
+        for some in runs.rounds():
+            card, day = runs.card[some], runs.day[some]
+            runs.void(some[~self._cards.takes(card, day)])
+            before_counts[some], before_cents[some] = self._cards.windows(card, day, CARD_WINDOWS)
+            self._cards.add(card, day, runs.sizes[some], runs.cents[some])
+        return runs.spread(before_counts, runs.places), runs.spread(before_cents, runs.running)
 
     def _frauds(self, terminals: Sequence[str], day: Ints) -> Ints:
         """(n, 3): how many frauds are known of each terminal."""
         frauds = np.zeros((len(terminals), len(TERMINAL_WINDOWS)), np.int64)
         rows = self._terminals.find(terminals)
         known = np.flatnonzero(rows != UNKNOWN)
-        frauds[known] = self._terminals.windows(rows[known], day[known], TERMINAL_WINDOWS)[..., 0]
+        if len(known):
+            frauds[known], _ = self._terminals.windows(rows[known], day[known], TERMINAL_WINDOWS)
         return frauds
 
     def _reported(self, events: Sequence[FraudReported]) -> None:
         rows = self._terminals.take_in([event.terminal_id for event in events])
-        one = np.array([[1, 0]])
+        one, nothing = np.ones(1, np.int64), np.zeros(1, np.int64)
         for row, event in zip(rows, events, strict=True):
-            self._terminals.add(np.array([row]), np.array([event.made_at.toordinal()]), one)
+            self._terminals.add(np.array([row]), np.array([event.made_at.toordinal()]), one, nothing)
 
     def dump(self) -> bytes:
         return self._cards.dump() + self._terminals.dump()
@@ -132,8 +128,45 @@ class _Made(NamedTuple):
     hour: Ints
     cents: Ints
 
-    def part(self, rows: slice) -> "_Made":
-        return _Made(*(column[rows] for column in self))
+
+class _Runs:
+    """The transactions of a batch by card, and of a card by runs of the same day, in the order in which they came.
+
+    Attributes:
+        card, day, sizes, cents: (r,) of each run; `cents` is its sum.
+        places, running: (n,) of each transaction, in the order of the runs: how many of its run there are, and their cents,
+            up to itself.
+    """
+
+    def __init__(self, made: _Made) -> None:
+        self._order = order = _by_card(made.card)
+        card, day, cents = made.card[order], made.day[order], made.cents[order]
+        new_card = np.r_[True, card[1:] != card[:-1]]
+        starts = np.flatnonzero(new_card | np.r_[True, day[1:] != day[:-1]])
+        self.card, self.day, self.sizes = card[starts], day[starts], np.diff(np.r_[starts, len(card)])
+        total = np.cumsum(cents)
+        self._single, self._first = cents, new_card[starts]
+        self.running = total - np.repeat((total - cents)[starts], self.sizes)
+        self.places = np.arange(len(card)) - np.repeat(starts, self.sizes) + 1
+        self.cents = self.running[starts + self.sizes - 1]
+
+    def rounds(self) -> Iterator[Ints]:
+        """The first run of every card, then the second of every card that has one, and so on."""
+        number = np.arange(len(self.card))
+        rank = number - np.maximum.accumulate(np.where(self._first, number, 0))
+        return iter(np.split(np.argsort(rank, kind="stable"), np.cumsum(np.bincount(rank))[:-1]))
+
+    def void(self, runs: Ints) -> None:
+        """These runs are too late to be counted: each of their transactions stands alone."""
+        if len(runs):
+            rows = np.flatnonzero(np.isin(np.repeat(np.arange(len(self.card)), self.sizes), runs))
+            self.places[rows], self.running[rows] = 1, self._single[rows]
+
+    def spread(self, before: Ints, own: Ints) -> Ints:
+        """(n, 3), in the order of the batch: what was before each run, and what of it came up to each transaction."""
+        spread = np.empty((len(own), before.shape[1]), np.int64)
+        spread[self._order] = np.repeat(before, self.sizes, axis=0) + own[:, None]
+        return spread
 
 
 def _columns(events: Sequence[TransactionMade], card: Ints) -> _Made:
@@ -154,21 +187,8 @@ def _by_card(card: Ints) -> Ints:
     return keyed & ((1 << _INDEX_BITS) - 1)
 
 
-def _steady(made: _Made, order: Ints) -> Iterator[slice]:
-    """The batch in as few parts as it takes for no card to change its day within one; mostly it is one."""
-    earlier, later = order[:-1], order[1:]
-    changes = (made.card[earlier] == made.card[later]) & (made.day[earlier] != made.day[later])
-    start = 0
-    for row, previous in sorted(zip(later[changes].tolist(), earlier[changes].tolist(), strict=True)):
-        if previous >= start:
-            yield slice(start, row)
-            start = row
-    yield slice(start, len(made.card))
-
-
-def _features(made: _Made, history: Ints, frauds: Ints) -> Floats:
-    usd, counts = made.cents / 100, history[..., 0].astype(np.float64)
-    means = history[..., 1] / counts / 100
+def _features(made: _Made, counts: Ints, cents: Ints, frauds: Ints) -> Floats:
+    usd, means = made.cents / 100, cents / counts / 100
     nonzero = np.maximum(means, 0.005)  # a mean of 0 is of amounts of 0
     return np.column_stack(
         [

@@ -36,7 +36,8 @@ class Daily:
         self._days, self._capacity = days, capacity
         self._rows: dict[str, int] = {}
         self._day = np.full((0, days), _NEVER, np.int32)
-        self._total = np.zeros((0, days, 2), np.int64)
+        self._count = np.zeros((0, days), np.int64)
+        self._sum = np.zeros((0, days), np.int64)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -58,40 +59,46 @@ class Daily:
             rows = self.find(ids)
         return rows
 
-    def add(self, rows: Ints, day: Ints, totals: Ints) -> None:
-        """Add (m, 2) counts and sums to the buckets of these rows and days; no bucket may be named twice."""
+    def add(self, rows: Ints, day: Ints, counts: Ints, sums: Ints) -> None:
+        """Add to the buckets of these rows and days, (m,) each; no bucket may be named twice."""
         place = day % self._days
         holder = self._day[rows, place]
         if (holder != day).any():
             newer = holder < day
-            self._day[rows[newer], place[newer]] = day[newer]
-            self._total[rows[newer], place[newer]] = 0
+            fresh = rows[newer], place[newer]
+            self._day[fresh], self._count[fresh], self._sum[fresh] = day[newer], 0, 0
             kept = holder <= day
-            rows, place, totals = rows[kept], place[kept], totals[kept]
-        self._total[rows, place] += totals
+            rows, place, counts, sums = rows[kept], place[kept], counts[kept], sums[kept]
+        self._count[rows, place] += counts
+        self._sum[rows, place] += sums
 
     def takes(self, rows: Ints, day: Ints) -> NDArray[np.bool_]:
         """Whether an entry of that row and day would be counted, (m,): not when a later day has its bucket."""
         return np.asarray(self._day[rows, day % self._days] <= day, np.bool_)
 
-    def windows(self, rows: Ints, day: Ints, lengths: Sequence[int]) -> Ints:
-        """(m, len(lengths), 2): counts and sums over the `length` days that end with `day`, that one included."""
-        age, total = day[:, None] - self._day[rows], self._total[rows]
-        sums = np.empty((len(rows), len(lengths), 2), np.int64)
+    def windows(self, rows: Ints, day: Ints, lengths: Sequence[int]) -> tuple[Ints, Ints]:
+        """Counts and sums, (m, len(lengths)) each, over the `length` days that end with `day`, that one included."""
+        # Below zero, which is after `day`, an age becomes more than any length: one comparison does for both ends.
+        age = (day[:, None].astype(np.int32) - self._day[rows]).view(np.uint32)
+        count, total = self._count[rows], self._sum[rows]
+        counts, sums = np.empty((2, len(rows), len(lengths)), np.int64)
         for place, length in enumerate(lengths):
-            inside = (age >= 0) & (age < length)
-            np.einsum("ij,ijk->ik", inside, total, out=sums[:, place])
-        return sums
+            inside = age < length
+            counts[:, place] = (count * inside).sum(axis=1)
+            sums[:, place] = (total * inside).sum(axis=1)
+        return counts, sums
 
     def dump(self) -> bytes:
         """How many ids and how long their names are together, the names one per line, days and totals, byte by byte.
 
-        `app.events.Id` holds no newline. All first bytes come first, then all second ones: most are zero, and a
-        compressor makes a tenth of them where it would make a third.
+        In the order of the names (`app.events.Id` holds no newline), so equal totals are equal bytes, however they came
+        about. Of the numbers all first bytes come first, then all second ones: most are zero, and compress to nothing.
         """
-        used, names = len(self._rows), "\n".join(self._rows).encode()
-        sizes = np.array([used, len(names)], "<i8").tobytes()
-        return b"".join([sizes, names, _planes(self._day[:used], "<i4"), _planes(self._total[:used], "<i8")])
+        names = sorted(self._rows)
+        rows, text = self.find(names), "\n".join(names).encode()
+        arrays = (self._day, "<i4"), (self._count, "<i8"), (self._sum, "<i8")
+        sizes = np.array([len(names), len(text)], "<i8").tobytes()
+        return b"".join([sizes, text, *(_planes(array[rows], kind) for array, kind in arrays)])
 
     @classmethod
     def restore(cls, days: int, capacity: int, snapshot: bytes) -> tuple[Self, bytes]:
@@ -103,23 +110,26 @@ class Daily:
             table._rows = {name: row for row, name in enumerate(names.split("\n"))}
         dated, rest = _whole(rest, "<i4", (used, days))
         table._day = dated.astype(np.int32)
-        totals, rest = _whole(rest, "<i8", (used, days, 2))
-        table._total = totals.astype(np.int64)
+        counts, rest = _whole(rest, "<i8", (used, days))
+        sums, rest = _whole(rest, "<i8", (used, days))
+        table._count, table._sum = counts.astype(np.int64), sums.astype(np.int64)
         return table, rest
 
     def _reserve(self, used: int) -> None:
         if used > len(self._day):
             spare = max(used, 2 * len(self._day), _FIRST_ROWS) - len(self._day)
             self._day = np.concatenate([self._day, np.full((spare, self._days), _NEVER, np.int32)])
-            self._total = np.concatenate([self._total, np.zeros((spare, self._days, 2), np.int64)])
+            none = np.zeros((spare, self._days), np.int64)
+            self._count, self._sum = np.concatenate([self._count, none]), np.concatenate([self._sum, none])
 
     def _forget(self, wanted: frozenset[str]) -> None:
         """Forget the quarter that was silent longest, by each one's latest day; those that are `wanted` now stay."""
-        latest = self._day[: len(self._rows)].max(axis=1)
-        silent = set(np.argsort(latest, kind="stable")[: -(-self._capacity // 4)].tolist())
-        kept = {name: row for name, row in self._rows.items() if row not in silent or name in wanted}
+        latest = self._day[: len(self._rows)].max(axis=1).tolist()
+        silent = sorted((latest[row], name) for name, row in self._rows.items() if name not in wanted)
+        forgotten = {name for _, name in silent[: -(-self._capacity // 4)]}
+        kept = {name: row for name, row in self._rows.items() if name not in forgotten}
         rows = np.fromiter(kept.values(), np.int64, len(kept))
-        self._day, self._total = self._day[rows], self._total[rows]
+        self._day, self._count, self._sum = self._day[rows], self._count[rows], self._sum[rows]
         self._rows = {name: row for row, name in enumerate(kept)}
 
 

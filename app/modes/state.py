@@ -28,6 +28,9 @@ from app.topics import Topic, state_topic
 EVERY = timedelta(seconds=10)
 """Between snapshots. A kill costs folding so much again: two seconds or so at 65,000 records a second (docs/fraud.md)."""
 
+_SHARE = 0.01
+"""Of the time that snapshots of one partition may take: a large state, which costs half a second, waits longer."""
+
 _LOOK_BACK = 8
 """Records looked at from the end of the state topic: the last one counts, unless a worker that had lost the partition
 wrote behind it."""
@@ -46,7 +49,7 @@ class Fold:
 
     Attributes:
         offsets: the next record of each topic and partition that it has not seen.
-        saved: those of its last snapshot.
+        saved: those of its last snapshot, which took `save_s` seconds to make.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class Fold:
         self._state = self._fresh()
         self.offsets = dict(offsets or {})
         self.saved: Offsets | None = None if snapshot is None else dict(self.offsets)
-        self.saved_at = time.monotonic()
+        self.saved_at, self.save_s = time.monotonic(), 0.0
 
     def extract(self, events: Sequence[Event]) -> Features:
         return self._agent.extract(events, self._state)
@@ -91,7 +94,8 @@ class Fold:
     @property
     def due(self) -> bool:
         """Whether a snapshot is due; one without any is, for what is committed must never have been the only trace."""
-        return self.saved is None or time.monotonic() - self.saved_at >= EVERY.total_seconds()
+        pause_s = max(EVERY.total_seconds(), self.save_s / _SHARE)
+        return self.saved is None or time.monotonic() - self.saved_at >= pause_s
 
     def _fresh(self) -> State:
         return self._kind() if self._base is None else self._kind.restore(self._base)
@@ -134,6 +138,7 @@ class Snapshots:
     async def save(self, partition: int, fold: Fold) -> None:
         """Deliver the state as it stands, unless its last snapshot stands there too."""
         if fold.saved != fold.offsets:
+            started = time.monotonic()
             stands = {f"{where.topic}/{where.partition}": offset for where, offset in fold.offsets.items()}
             snapshot = Outgoing(
                 self._topic,
@@ -142,6 +147,7 @@ class Snapshots:
                 (("offsets", msgspec.json.encode(stands)),),
                 partition,
             )
+            fold.save_s = time.monotonic() - started
             await deliver(self._producer, [snapshot])
             fold.saved = dict(fold.offsets)
         fold.saved_at = time.monotonic()
