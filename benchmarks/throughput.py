@@ -204,10 +204,15 @@ async def plain_faust(settings: Settings, topic: str, count: int, name: str) -> 
 async def preload(settings: Settings, topic: str, count: int) -> None:
     """Ride requests of a February, between the zones of New York."""
     await topic_admin.ensure(settings, [replace(RIDES, name=topic)])
-    rng, producer = random.Random(7), KafkaProducer(str(settings.kafka))
+    producer = KafkaProducer(str(settings.kafka))
+    await preload_topic(producer, random.Random(7), topic, count)
+    await producer.close()
+
+
+async def preload_topic(producer: KafkaProducer, rng: random.Random, topic: str, count: int) -> None:
+    """So many ride requests onto a topic that exists."""
     for start in range(0, count, _CHUNK):
         await producer.send([_ride(rng, number, topic) for number in range(start, min(start + _CHUNK, count))])
-    await producer.close()
 
 
 def _ride(rng: random.Random, number: int, topic: str) -> Outgoing:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 import msgspec
+import numpy as np
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -226,24 +227,41 @@ class QueryTable:
 
 def rows_as_json(batch: "pa.RecordBatch", events: str | None) -> Values:
     """The rows of an Arrow batch, each as the JSON of an event; column by column, for Arrow's own way is ten times slower."""
-    names = batch.schema.names
-    columns = [_plain(column) for column in batch.columns]
-    sparse = any(column.null_count for column in batch.columns)
-    if events is not None and "type" not in names:
-        names, columns = ["type", *names], [[events] * batch.num_rows, *columns]
-    rows: Iterator[dict[str, Any]] = (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
-    if sparse or any("." in name for name in names):
-        rows = map(_nested, rows)
-    return [_encode(row) for row in rows]
+    columns: dict[str, list[Any]] = {"type": [events] * batch.num_rows} if events is not None else {}
+    inner: dict[str, dict[str, list[Any]]] = {}
+    sparse = False
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        outer, dot, field = name.partition(".")
+        if dot:
+            inner.setdefault(outer, {})[field] = _plain(column)
+        else:
+            columns[name] = _plain(column)
+            sparse = sparse or bool(column.null_count) or isinstance(columns[name][0], dict)
+    for outer, fields in inner.items():
+        columns[outer] = [_present(row) for row in _rows(fields)]
+    rows = _rows(columns)
+    return [_encode(row) for row in (map(_nested, rows) if sparse else rows)]
+
+
+def _rows(columns: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    names = list(columns)
+    return (dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True))
+
+
+def _present(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def _plain(column: "pa.Array") -> list[Any]:
     """As Python values; instants as text, for a datetime each costs more than all the rest."""
-    lib, compute = arrow("pyarrow"), arrow("pyarrow.compute")
+    lib = arrow("pyarrow")
     if lib.types.is_timestamp(column.type):
         if column.type.tz is None:
             raise ConfigurationError("instants need a time zone: write them with an offset, or as timestamps in UTC")
-        column = compute.strftime(column.cast(lib.timestamp("us", "UTC")), format="%Y-%m-%dT%H:%M:%SZ")
+        column = column.cast(lib.timestamp("us", "UTC"))
+        if not column.null_count:  # numpy words them twice as fast as Arrow
+            return [f"{at}Z" for at in np.datetime_as_string(column.to_numpy(zero_copy_only=False)).tolist()]
+        column = column.cast(lib.string())
     listed: list[Any] = column.to_pylist()
     return listed
 
@@ -261,7 +279,7 @@ def _nested(row: dict[str, Any]) -> dict[str, Any]:
         if value is None:
             continue
         if isinstance(value, dict):
-            value = {key: each for key, each in value.items() if each is not None}
+            value = _present(value)
         outer, dot, inner = name.partition(".")
         if dot:
             event.setdefault(outer, {})[inner] = value

@@ -71,10 +71,17 @@ class TopicSource:
 
     Args:
         most: records of a slice.
+        topics: what an agent reads.
     """
 
-    def __init__(self, settings: Settings, wanted: TopicRange, most: int = SLICE_RECORDS) -> None:
-        self._settings, self._wanted, self._most = settings, wanted, most
+    def __init__(
+        self,
+        settings: Settings,
+        wanted: TopicRange,
+        most: int = SLICE_RECORDS,
+        topics: Callable[[Agent], list[Topic]] = inputs,
+    ) -> None:
+        self._settings, self._wanted, self._most, self._inputs = settings, wanted, most, topics
         self._brokers = settings.kafka or ""
 
     async def spans(self, agent: Agent) -> list[Span]:
@@ -102,7 +109,7 @@ class TopicSource:
         return None if (since, until) == ALWAYS else lambda at: since <= at < until
 
     def _topics(self, agent: Agent) -> list[Topic]:
-        read = inputs(agent)
+        read = self._inputs(agent)
         if self._wanted.topic is None:
             return read
         chosen = [topic for topic in read if topic.name == self._wanted.topic]

@@ -5,7 +5,7 @@ Each keeps a slice and the progress of its lane so that a kill -9 between the tw
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from app.bus import Outgoing, Producer, deliver
 from app.codec import Record, context, encode, header
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, ServiceUnavailable
 from app.modes.dead_letters import PREDICTION_TOO_LARGE
 from app.modes.process import Failed, Processor
 from app.modes.read import reader
@@ -176,10 +176,7 @@ def insert_rows(connection: Connection, lane: int, columns: Columns) -> None:
         strict=True,
     )
     if connection.dialect.driver == "psycopg":
-        driver: Any = connection.connection.driver_connection
-        with driver.cursor() as cursor, cursor.copy(f"COPY replayed ({_NAMES}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(row)
+        _copy(connection, rows)
     elif len(columns):
         if connection.dialect.name == "sqlite":
             marks = ", ".join("?" * len(_COLUMNS))
@@ -187,6 +184,17 @@ def insert_rows(connection: Connection, lane: int, columns: Columns) -> None:
             connection.exec_driver_sql(f"INSERT INTO replayed ({_NAMES}) VALUES ({marks})", list(rows))  # noqa: S608
         else:
             connection.execute(replayed.insert(), [dict(zip(_COLUMNS, row, strict=True)) for row in rows])
+
+
+def _copy(connection: Connection, rows: Iterable[tuple[object, ...]]) -> None:
+    """Past SQLAlchemy, which knows no COPY, and so does not tell its errors either."""
+    driver: Any = connection.connection.driver_connection
+    try:
+        with driver.cursor() as cursor, cursor.copy(f"COPY replayed ({_NAMES}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise ServiceUnavailable("database", str(error).splitlines()[0]) from error
 
 
 def note_failures(connection: Connection, lane: Lane, failed: Sequence[Failed]) -> None:

@@ -1,0 +1,241 @@
+"""How fast a replay is, from the topic and from Parquet to the store, beside the model alone over the same rows in memory.
+
+    python -m benchmarks.replay --events 200000
+    python -m benchmarks.replay --memory          # peak memory at 100,000 and at 2,000,000 rows
+    python -m benchmarks.replay --live            # what it costs whoever is live: `benchmarks.replay_live`
+    python -m benchmarks.replay --kill            # kill -9, ten times: `benchmarks.replay_kill`
+
+"The model alone" is one call of `predict` over the features of all rows, computed beforehand: no reading, no decoding, no
+features, nothing kept. Every side runs in a process of its own, with the same priority and one thread for the model. The
+processor's time is shown too: what a replay takes of it, beside what the model alone takes; a busy machine changes that less.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import uvloop
+
+from app import embedded, topic_admin
+from app.bus import KafkaProducer
+from app.codec import Decoder
+from app.events import AnyRide
+from app.modes.lifecycle import settle
+from app.modes.replay.book import Book
+from app.modes.replay.files import RowSource, open_table
+from app.modes.replay.manners import Pace
+from app.modes.replay.plan import Chosen, Plan, Rows, TopicRange
+from app.modes.replay.run import Worker, cut
+from app.modes.replay.score import load
+from app.modes.replay.sources import Source, TopicSource
+from app.modes.replay.targets import StoreTarget
+from app.registry import open_registry
+from app.replays import Replays
+from app.settings import Settings, read_settings
+from app.testing import START
+from benchmarks.system import environment
+from benchmarks.throughput import preload_topic as preload
+
+SIDES = ("predict", "topic", "parquet")
+FEW, MANY = 100_000, 2_000_000
+_GROUP = 100_000
+_REQUESTED = "millrace.ride.requested.v1"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One side: rows an agent answered, the time of the clock and of the processor, the peak of its process's memory."""
+
+    rows: int
+    seconds: float
+    cpu_s: float
+    peak_mb: float
+
+    @property
+    def rate(self) -> float:
+        return self.rows / self.seconds
+
+
+class _Watch:
+    """Times what happens within."""
+
+    seconds = cpu_s = 0.0
+
+    def __enter__(self) -> Self:
+        self._began = time.perf_counter(), time.process_time()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        wall, cpu = self._began
+        self.seconds, self.cpu_s = time.perf_counter() - wall, time.process_time() - cpu
+
+
+def write_rides(path: Path, count: int) -> None:
+    """Ride requests between the zones of New York, as a Parquet file in row groups; memory is that of one group."""
+    rng, schema = np.random.default_rng(7), None
+    writer: Any = None
+    for first in range(0, count, _GROUP):
+        n = min(_GROUP, count - first)
+        at = np.datetime64(START.replace(tzinfo=None), "us") + (first + np.arange(n)) * np.timedelta64(500, "ms")
+        table = pa.table(
+            {
+                "event_id": [f"e-{first + row}" for row in range(n)],
+                "user_id": [f"user-{one}" for one in rng.integers(0, 5000, n)],
+                "ride_id": [f"ride-{first + row}" for row in range(n)],
+                "at": pa.array(at, pa.timestamp("us", "UTC")),
+                "pickup.zone": rng.integers(1, 264, n),
+                "dropoff.zone": rng.integers(1, 264, n),
+                "passengers": rng.choice([1, 1, 1, 1, 2, 2, 3, 5], n),
+            }
+        )
+        writer, schema = writer or pq.ParquetWriter(path, table.schema), schema or table.schema
+        writer.write_table(table)
+    writer.close()
+
+
+async def replayed(settings: Settings, plan: Plan, source: Source) -> "_Watch":
+    """The time of one run to its end, by one worker of this process, its model loaded."""
+    replays = Replays.open(settings.database_url)
+    book = Book(replays, f"bench-{uuid.uuid4().hex[:8]}")
+    registry = open_registry(settings)
+    ready = {chosen.agent: load(chosen, registry) for chosen in plan.chosen}
+    book.begin(plan, await cut(plan, source))
+    worker = Worker(book, source, ready, StoreTarget(book), settings.data_dir / book.run, Pace(None))
+    settle()
+    with _Watch() as watch:
+        await worker.run()
+    replays.close()
+    return watch
+
+
+def bare(settings: Settings, agent: str, path: Path) -> "_Watch":
+    """The time of one `predict` over all rows."""
+    ready = load(Chosen(agent, "champion"), open_registry(settings))
+    state = ready.agent.state() if ready.agent.state is not None else None
+    decoder: Decoder[AnyRide] = Decoder(AnyRide)
+    table = open_table(Rows("table", str(path), _REQUESTED), settings.database_url)
+    pieces = table.values(0, table.count())
+    features = [ready.agent.extract([decoder.decode(value) for value in values], state) for values in pieces]
+    rows = np.concatenate(features)
+    ready.model.predict(rows[:1000])
+    with _Watch() as watch:
+        ready.model.predict(rows)
+    return watch
+
+
+def side(name: str, settings: Settings, agent: str, path: Path) -> Measured:
+    """One side, in this process."""
+    rows = Rows("table", str(path), _REQUESTED)
+    count = pq.read_metadata(path).num_rows
+    chosen = (Chosen(agent, open_registry(settings).resolve(agent)),)
+    if name == "predict":
+        watch = bare(settings, agent, path)
+    elif name == "topic":
+        wanted = TopicRange()
+        watch = uvloop.run(replayed(settings, Plan(chosen=chosen, source=wanted), TopicSource(settings, wanted)))
+    else:
+        source = RowSource(open_table(rows, settings.database_url), path.name, _REQUESTED)
+        watch = uvloop.run(replayed(settings, Plan(chosen=chosen, source=rows), source))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return Measured(count, watch.seconds, watch.cpu_s, round(peak))
+
+
+def apart(name: str, settings: Settings, agent: str, path: Path) -> Measured:
+    """One side, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.replay", "--side", name, "--agents", agent, "--file", str(path)]
+    given = {**environment(settings), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=given, stdout=subprocess.PIPE, text=True, check=True, timeout=3600)
+    return Measured(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def speed(settings: Settings, agents: Sequence[str], count: int, path: Path) -> dict[str, dict[str, Any]]:
+    """Each agent's sides by turns; prints a table of rows a second."""
+    write_rides(path, count)
+    uvloop.run(_fill(settings, count))
+    found: dict[str, dict[str, Any]] = {}
+    columns = "".join(f"{name:>12}{'ratio':>8}" for name in SIDES[1:])
+    print(f"{'rows a second':14}{SIDES[0]:>12}{columns}   us of processor a row")
+    for agent in agents:
+        sides = {name: apart(name, settings, agent, path) for name in SIDES}
+        alone = sides["predict"].rate
+        rates = "".join(f"{sides[name].rate:>12,.0f}{sides[name].rate / alone:>8.2f}" for name in SIDES[1:])
+        busy = " / ".join(f"{sides[name].cpu_s / count * 1e6:.1f}" for name in SIDES)
+        print(f"{agent:14}{alone:>12,.0f}{rates}   {busy}", flush=True)
+        found[agent] = {name: asdict(one) for name, one in sides.items()}
+    return found
+
+
+def memory(settings: Settings, agent: str, directory: Path, sizes: Sequence[int]) -> dict[str, Any]:
+    """Peak memory of a replay of each size; prints a table."""
+    found: dict[str, Any] = {}
+    held = 0
+    print(f"{'rows':>12}{'topic MB':>12}{'parquet MB':>12}")
+    for size in sizes:
+        path = directory / f"rides-{size}.parquet"
+        write_rides(path, size)
+        uvloop.run(_fill(settings, size - held))
+        held = size
+        peaks = [apart(name, settings, agent, path).peak_mb for name in ("topic", "parquet")]
+        print(f"{size:>12,}{peaks[0]:>12,.0f}{peaks[1]:>12,.0f}")
+        found[str(size)] = dict(zip(("topic", "parquet"), peaks, strict=True))
+    return found
+
+
+async def _fill(settings: Settings, count: int) -> None:
+    """So many ride requests more on the topic `rides`."""
+    await topic_admin.ensure(settings)
+    producer = KafkaProducer(str(settings.kafka))
+    await preload(producer, random.Random(7), "rides", count)
+    await producer.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--agents", default="cost,tip,duration,cancellation", help="NAME[,NAME...]")
+    parser.add_argument("--memory", action="store_true", help="peak memory instead of speed")
+    parser.add_argument("--sizes", default=f"{FEW},{MANY}", help="rows, of --memory")
+    parser.add_argument("--live", action="store_true", help="latency of live rides with and without a replay")
+    parser.add_argument("--kill", action="store_true", help="one replay, killed ten times, beside an undisturbed one")
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=15.0, help="of each turn of --live")
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    agents = chosen.agents.split(",")
+    if chosen.side:
+        print(json.dumps(asdict(side(chosen.side, read_settings(), agents[0], chosen.file))), flush=True)
+        os._exit(0)  # an idle thread of a scorer is of no interest
+    with tempfile.TemporaryDirectory(prefix="millrace-bench-") as directory:
+        fresh = read_settings(data_dir=Path(directory), database=None)
+        with embedded.services(fresh) as settings:
+            if chosen.live:
+                from benchmarks.replay_live import compare
+
+                compare(settings, chosen.seconds)
+            elif chosen.kill:
+                from benchmarks.replay_kill import torture
+
+                torture(settings, chosen.events, chosen.kills)
+            elif chosen.memory:
+                memory(settings, agents[0], Path(directory), [int(size) for size in chosen.sizes.split(",")])
+            else:
+                speed(settings, agents, chosen.events, Path(directory) / "rides.parquet")
+
+
+if __name__ == "__main__":
+    main()
