@@ -8,15 +8,18 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
 from msgspec import Struct
 
 from app import embedded
+from app.errors import ServiceUnavailable
 from app.settings import Settings
 from app.topics import CARD_PREDICTIONS, DECISIONS, TRANSACTIONS
 from benchmarks.system import SystemNotReady, environment
@@ -160,7 +163,9 @@ async def joined(settings: Settings, parts: Mapping[str, Child], groups: Sequenc
     books, deadline = Books(settings.kafka or ""), time.monotonic() + READY_S
     try:
         while True:
-            served = {group.name for group in await books.groups(await books.ends()) if group.members}
+            served: set[str] = set()
+            with suppress(ServiceUnavailable):  # a broker that has just started is still reading its own books
+                served = {group.name for group in await books.groups(await books.ends()) if group.members}
             if set(groups) <= served:
                 return
             dead = [part for part in parts.values() if part.pid() is None]
@@ -178,7 +183,9 @@ async def caught_up(settings: Settings, ends: Ends, group: str) -> None:
     await admin.start()
     try:
         while time.monotonic() - since < READY_S:
-            committed = await admin.list_consumer_group_offsets(group)
+            committed: dict[TopicPartition, OffsetAndMetadata] = {}
+            with suppress(KafkaError):
+                committed = await admin.list_consumer_group_offsets(group)
             now = await ends.places(sorted({place.topic for place in committed}))
             lag = sum(end - committed[place].offset for place, end in now.items() if place in committed)
             if committed and lag <= 0:

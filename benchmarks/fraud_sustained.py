@@ -228,7 +228,8 @@ def told(sending: Child) -> dict[str, Any]:
 
 def growth(samples: Sequence[Sample]) -> float:
     """Slope of the undecided over the second half of the samples, per second; 0 where there are too few to say."""
-    last = [sample for sample in samples if sample.made][len(samples) // 2 :]
+    flowing = [sample for sample in samples if sample.made]
+    last = flowing[len(flowing) // 2 :]
     if len(last) < _FEWEST:
         return 0.0
     return float(np.polyfit([sample.at_s for sample in last], [sample.undecided for sample in last], 1)[0])
