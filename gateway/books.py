@@ -9,10 +9,10 @@ from aiokafka.errors import KafkaError
 
 from app.errors import ServiceUnavailable
 from app.requests import REQUESTS_SUFFIX
-from app.topics import DECISIONS, PREDICTIONS, RIDES, UPLOADS
+from app.topics import CARD_PREDICTIONS, DECISIONS, EVENTS, PREDICTIONS
 
 GROUP_PREFIX = "millrace."
-TOPICS = (RIDES.name, UPLOADS.name, PREDICTIONS.name, DECISIONS.name)
+TOPICS = tuple(topic.name for topic in (*EVENTS, PREDICTIONS, CARD_PREDICTIONS, DECISIONS))
 
 Ends = dict[tuple[str, int], int]
 """(topic, partition) -> the offset its next record will get."""

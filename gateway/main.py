@@ -19,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 from app import agent, topic_admin
 from app.asking import Asks, kafka_asker
 from app.bus import KafkaProducer, Producer
+from app.costs import Costs
 from app.errors import ConfigurationError, MillraceError, ServiceUnavailable
 from app.live_log import LiveLog, connect
 from app.registry import open_registry
@@ -28,6 +29,8 @@ from app.telemetry import setup_logging
 from app.tokens import Tokens, read_secret
 from gateway import asyncapi, openapi, problems
 from gateway.auth import Door
+from gateway.batch import PLOTLY, BatchRoutes
+from gateway.batch_reads import BatchReads
 from gateway.books import Books
 from gateway.estimates import Estimates
 from gateway.follow import Limits, Live
@@ -72,6 +75,7 @@ class Gateway:
     outbox: Outbox
     asks: Asks
     reads: Reads
+    batch: BatchReads
     live: Live
     status: Status
     fallen: asyncio.Event
@@ -90,17 +94,19 @@ def create_app(
     if settings.kafka is None or settings.redis is None:
         raise ConfigurationError("the gateway needs MILLRACE_KAFKA and MILLRACE_REDIS; `millrace up` starts its own")
     redis = connect(settings.redis)
-    hub, reads, outbox = Hub(settings.redis), Reads(store), Outbox(producer)
+    hub, reads, outbox = Hub(settings.redis), Reads(store, Costs.of(settings)), Outbox(producer)
     live = Live(hub, LiveLog(redis), reads.snapshot, limits or Limits())
     status = Status(Books(settings.kafka), reads, redis.ping, lambda: live.connections)
+    batch = BatchReads(settings.database_url)
     tokens, fallen = Tokens(read_secret(settings)), asyncio.Event()
-    gateway = Gateway(settings, tokens, hub, outbox, asks, reads, live, status, fallen)
+    gateway = Gateway(settings, tokens, hub, outbox, asks, reads, batch, live, status, fallen)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with _running(gateway):
             yield
         await redis.aclose()
+        batch.close()
 
     app = FastAPI(title="Millrace", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     app.state.gateway = gateway
@@ -114,7 +120,7 @@ def create_app(
 
 def _add_routes(app: FastAPI, gateway: Gateway) -> None:
     door, live = Door(gateway.tokens), gateway.live
-    metrics = Metrics(lambda: live.connections, lambda: gateway.outbox.held)
+    metrics = Metrics(lambda: live.connections, lambda: gateway.outbox.held, gateway.reads.cards)
     origins = frozenset(gateway.settings.origins.replace(",", " ").split())
     estimates = Estimates(gateway.asks, gateway.settings.first_estimate)
     app.include_router(EventRoutes(door, gateway.outbox, estimates).router())
@@ -127,10 +133,12 @@ def _add_routes(app: FastAPI, gateway: Gateway) -> None:
     app.include_router(system.router())
     models = Models(open_registry(gateway.settings))
     app.include_router(InferenceRoutes(door, models, gateway.asks, system.alive, system.ready).router())
+    app.include_router(BatchRoutes(door, gateway.batch).router())
     if gateway.settings.demo:
         app.add_route("/v1/demo/token", DemoTokens(gateway.tokens).endpoint)
     app.add_route("/asyncapi.json", asyncapi.endpoint)
     app.add_route("/metrics", metrics.endpoint)
+    app.mount("/static/plotly", StaticFiles(directory=PLOTLY))
     app.mount("/static/swagger", StaticFiles(directory=SWAGGER))
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_middleware(Measured, metrics=metrics)

@@ -1,7 +1,9 @@
 """What `/metrics` tells Prometheus about one gateway process."""
 
+import contextlib
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -9,14 +11,36 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.card_figures import CardFigures
+from app.errors import ServiceUnavailable
+
 # A POST takes a few milliseconds, its deadline is 5 s.
 BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+
+
+CARDS = {
+    "allowed": "card transactions allowed, ever",
+    "reviewed": "card transactions held for a review, ever",
+    "blocked": "card transactions blocked, ever",
+    "caught": "reported frauds that were held",
+    "missed": "reported frauds that were allowed",
+    "precision": "of those held, the share reported so far",
+    "recall": "of those reported so far, the share held",
+    "saved_usd": "what the caught frauds would have cost, less reviews and blocks nobody reported",
+}
+"""Fields of `app.card_figures.CardFigures`."""
 
 
 class Metrics:
     """A registry of its own, so that one process can hold several gateways (the tests do)."""
 
-    def __init__(self, connections: Callable[[], int], in_flight: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        connections: Callable[[], int],
+        in_flight: Callable[[], int],
+        cards: Callable[[], Awaitable[CardFigures | None]],
+    ) -> None:
+        self._cards = cards
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "millrace_http_requests", "HTTP requests answered", ["method", "route", "status"], registry=self._registry
@@ -32,8 +56,16 @@ class Metrics:
         live.set_function(connections)
         held = Gauge("millrace_events_in_flight", "events on their way to Kafka", registry=self._registry)
         held.set_function(in_flight)
+        self._card_gauges = {
+            name: Gauge(f"millrace_cards_{name}", what, registry=self._registry) for name, what in CARDS.items()
+        }
 
     async def endpoint(self, _: Request) -> Response:
+        with contextlib.suppress(ServiceUnavailable):  # then they stay as they were; /health/ready tells
+            if (figures := await self._cards()) is not None:
+                for name, gauge in self._card_gauges.items():
+                    value = getattr(figures, name)
+                    gauge.set(math.nan if value is None else value)
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
     def observe(self, scope: Scope, status: int, seconds: float) -> None:

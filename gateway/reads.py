@@ -7,6 +7,8 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from app.card_figures import CardFigures, figures
+from app.costs import Costs
 from app.decisions import Decision
 from app.errors import ServiceUnavailable
 from app.ledger import LiveError, SubjectKey
@@ -25,12 +27,26 @@ class Decided(Struct, frozen=True, kw_only=True):
     predictions: tuple[Prediction, ...]
 
 
+class OffLoop:
+    """Runs queries in threads, so many at a time; raises `ServiceUnavailable` when one has not ended by the deadline."""
+
+    def __init__(self, at_once: int, deadline: timedelta) -> None:
+        self._room, self._deadline_s = asyncio.Semaphore(at_once), deadline.total_seconds()
+
+    async def __call__(self, query: Callable[[], T]) -> T:
+        """What `query` returns or raises."""
+        try:
+            async with asyncio.timeout(self._deadline_s), self._room:
+                return await asyncio.to_thread(query)
+        except TimeoutError as error:
+            raise ServiceUnavailable("database", "it has not answered in time") from error
+
+
 class Reads:
     """Raises `ServiceUnavailable` ("database") when the store does not answer in time."""
 
-    def __init__(self, store: Store, deadline: timedelta = timedelta(seconds=5)) -> None:
-        self._store, self._deadline_s = store, deadline.total_seconds()
-        self._room = asyncio.Semaphore(AT_ONCE)
+    def __init__(self, store: Store, costs: Costs, deadline: timedelta = timedelta(seconds=5)) -> None:
+        self._store, self._costs, self._read = store, costs, OffLoop(AT_ONCE, deadline)
 
     async def decided(self, user_id: str, subject_id: str) -> Decided | None:
         """`None` when there is no decision, or it is not the user's: the two look the same from outside."""
@@ -50,16 +66,14 @@ class Reads:
         """How often each action was decided, revisions included."""
         return await self._read(self._store.actions)
 
+    async def cards(self) -> CardFigures | None:
+        """What the decisions on card transactions were worth; `None` before the first."""
+        tallies = await self._read(self._store.charge_tallies)
+        return figures(tallies, self._costs) if tallies else None
+
     async def check(self) -> None:
         """Whether the store answers."""
         await self._read(self._store.check)
-
-    async def _read(self, query: Callable[[], T]) -> T:
-        try:
-            async with asyncio.timeout(self._deadline_s), self._room:
-                return await asyncio.to_thread(query)
-        except TimeoutError as error:
-            raise ServiceUnavailable("database", "it has not answered in time") from error
 
 
 def _decided(store: Store, subject: SubjectKey) -> Decided | None:

@@ -12,10 +12,11 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from app.card_figures import CardFigures
 from app.errors import MillraceError, ServiceUnavailable
 from app.ledger import LiveError
 from app.live_log import UNREACHABLE
-from app.topics import DECISIONS, PREDICTIONS, RIDES, UPLOADS
+from app.topics import CARD_PREDICTIONS, DECISIONS, EVENTS, PREDICTIONS
 from gateway.books import Books, Ends
 from gateway.reads import Reads
 
@@ -26,7 +27,11 @@ WINDOW_S = 5.0  # the rates are means over this
 ASKED_S = 15.0  # groups and errors are only gathered when somebody asked within this
 _STEP_S = 3.0
 
-SERIES = {"events": (RIDES.name, UPLOADS.name), "predictions": (PREDICTIONS.name,), "decisions": (DECISIONS.name,)}
+SERIES = {
+    "events": tuple(topic.name for topic in EVENTS),
+    "predictions": (PREDICTIONS.name, CARD_PREDICTIONS.name),
+    "decisions": (DECISIONS.name,),
+}
 
 
 class AgentStatus(Struct, frozen=True, kw_only=True):
@@ -45,6 +50,7 @@ class SystemStatus(Struct, frozen=True, kw_only=True):
         rates: records per second on the topics, by what they are.
         errors: each model's live error against the ground truth so far.
         decisions: how often each action was decided.
+        cards: what the decisions on card transactions were worth; `None` before the first.
         connections: open live connections of this gateway.
     """
 
@@ -54,6 +60,7 @@ class SystemStatus(Struct, frozen=True, kw_only=True):
     agents: tuple[AgentStatus, ...]
     errors: tuple[LiveError, ...]
     decisions: dict[str, int]
+    cards: CardFigures | None
     connections: int
 
 
@@ -74,6 +81,7 @@ class Status:
         self._agents: tuple[AgentStatus, ...] = ()
         self._errors: tuple[LiveError, ...] = ()
         self._actions: dict[str, int] = {}
+        self._cards: CardFigures | None = None
         self._down = dict.fromkeys(("kafka", "redis", "database"), "it has not been asked yet")
         self._gathered = asyncio.Condition()
 
@@ -105,6 +113,7 @@ class Status:
             agents=self._agents,
             errors=self._errors,
             decisions=self._actions,
+            cards=self._cards,
             connections=self._connections(),
         )
 
@@ -143,6 +152,7 @@ class Status:
             return await self._reads.check()
         self._errors = tuple(await self._reads.live_errors())
         self._actions = await self._reads.actions()
+        self._cards = await self._reads.cards()
         return None
 
     def _sample(self, ends: Ends) -> None:
