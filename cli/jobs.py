@@ -1,6 +1,6 @@
 """What `millrace score` and `millrace schedule` share: the parts a run needs, and how a run and its result are shown."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from rich.table import Table
 from sqlalchemy import select
 
 from app.errors import ConfigurationError
-from app.store import answering
+from app.store import answering, engine_for
 
 if TYPE_CHECKING:
     from app.job import Job
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 
 @contextmanager
 def scheduler(settings: "Settings", jobs: Sequence["Job"]) -> Iterator["Scheduler"]:
-    """A scheduler for these jobs on the databases of the settings."""
-    from app.customers import open_customers
+    """A scheduler for these jobs on the databases of the settings. In a database that was named it creates nothing."""
+    from app.customers import SETTING, open_customers
     from app.modes.schedule import Scheduler
     from app.registry import open_registry
     from app.runs import Runs
 
-    source, runs = open_customers(settings.customers_url), Runs.open(settings.database_url)
+    embedded = settings.customers is None
+    source = open_customers(settings.customers_url) if embedded else engine_for(settings.customers_url, SETTING)
+    runs = Runs.open(settings.database_url)
     try:
         yield Scheduler(jobs, runs, source, open_registry(settings))
     finally:
@@ -59,7 +61,9 @@ def instant(text: str, option: str) -> datetime:
     except ValueError as error:
         raise ConfigurationError(f"{option} {text}: an ISO 8601 time is wanted, such as 2026-11-01T00:00Z") from error
     if parsed.tzinfo is None:
-        raise ConfigurationError(f"{option} {text}: add the time zone, as in {text}Z or {text}+01:00")
+        raise ConfigurationError(
+            f"{option} {text}: say in which zone, as in {parsed.isoformat()}Z or {parsed.isoformat()}+01:00"
+        )
     return parsed.astimezone(UTC)
 
 
@@ -100,11 +104,16 @@ def top_table(job: "Job", runs: "Runs", as_of: datetime, count: int) -> Table:
     query = select(*picked).select_from(origin).where(scores.c.as_of == as_of).order_by(scores.c[job.rank].desc())
     with answering(), runs.engine.connect() as connection:
         for subject, value, rank, reasons, *offer in connection.execute(query.limit(count)):
-            said = "; ".join(reason["words"] for reason in msgspec.json.decode(reasons))
+            said = "; ".join(f"{_sign(reason)} {reason['words']}" for reason in msgspec.json.decode(reasons))
             table.add_row(
                 subject, f"{value:.2f}", *([f"{rank:,.2f}"] if ranked else []), *(each or "–" for each in offer), said
             )
     return table
+
+
+def _sign(reason: Mapping[str, Any]) -> str:
+    """Whether a reason raises the score."""
+    return "+" if reason["log_odds"] > 0 else "−"
 
 
 def shown(at: datetime) -> str:

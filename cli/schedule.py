@@ -19,6 +19,7 @@ from app.errors import ConfigurationError
 if TYPE_CHECKING:
     from app.job import Job
     from app.runs import Run
+    from app.settings import Settings
 
 app = typer.Typer(invoke_without_command=True, help="Run scheduled jobs when they are due, and look at them.")
 
@@ -60,18 +61,27 @@ def schedule(
     from app.settings import read_settings
     from cli import jobs as shared
 
-    chosen = _chosen(names, cron, zone, catch_up)
-    with shared.scheduler(read_settings(), chosen) as scheduler:
-        if not once:
-            Console().print(_due_table(chosen, 3))
-            scheduler.loop(_stopped_by_signals(), _tell)
-            return
+    chosen, settings = _chosen(names, cron, zone, catch_up), read_settings()
+    if not once:
+        serve(settings, chosen)
+        return
+    with shared.scheduler(settings, chosen) as scheduler:
         ended = scheduler.tick()
         for run in ended:
             _tell(run)
         if not ended:
             typer.echo("nothing is due")
     raise typer.Exit(0 if all(run.state == "done" for run in ended) else 1)
+
+
+def serve(settings: "Settings", jobs: Sequence["Job"]) -> None:
+    """Run these jobs when they are due, until a signal comes; what a process of its own does."""
+    from cli import jobs as shared
+
+    stop = _stopped_by_signals()
+    with shared.scheduler(settings, jobs) as scheduler:
+        Console().print(_due_table(jobs, 3))
+        scheduler.loop(stop, _tell)
 
 
 @app.command("list")

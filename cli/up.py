@@ -58,7 +58,7 @@ def supervisor(settings: Settings) -> Supervisor:
 
 
 def system(settings: Settings, names: Sequence[str] | None = None, *, apart: bool = False) -> list[Unit]:
-    """The parts of the system: gateway, decision workers, and workers for the agents, by kind of event or each apart."""
+    """The parts of the system: gateway, decision workers, workers for the agents by kind of event or each apart, scheduler."""
     from app import agent
 
     chosen = [agent.find(name) for name in names or agent.names()]
@@ -71,6 +71,7 @@ def system(settings: Settings, names: Sequence[str] | None = None, *, apart: boo
         Unit("decision", partial(_decision, settings)),
         *([Unit("card decision", partial(_card_decision, settings))] if cards else []),
         *(Unit(name, partial(_agents, members, settings)) for name, members in hosted.items()),
+        Unit("schedule", partial(_schedule, settings)),
     ]
 
 
@@ -104,6 +105,13 @@ def _card_decision(settings: Settings) -> None:
     from decision import card_worker
 
     uvloop.run(card_worker.run(settings))
+
+
+def _schedule(settings: Settings) -> None:
+    from app import job
+    from cli import schedule
+
+    schedule.serve(settings, [job.find(name) for name in job.names()])
 
 
 def _agents(names: Sequence[str], settings: Settings) -> None:
