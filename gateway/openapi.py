@@ -125,7 +125,7 @@ def _reading() -> Json:
         "Live updates as server-sent events; the websocket of the same path is described in /asyncapi.json",
         None, (401, 403, 429, 503), LIVE_READ, *query,
     )  # fmt: skip
-    live["responses"]["200"]["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+    live["responses"]["200"]["content"] = {"text/event-stream": {}}
     return {
         "/v1/decisions/{subject_id}": {"get": decided},
         "/v1/decisions/{subject_id}/receipt": {"get": receipt},

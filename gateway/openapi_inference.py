@@ -1,9 +1,8 @@
 """The Open Inference Protocol in the OpenAPI document; its errors have a form of their own. Part of `gateway.openapi`."""
 
-from app import agent
 from app.tokens import EVENTS_WRITE
 from gateway.inference import MODEL, ROOT, VERSION
-from gateway.openapi_calls import Json, deadline_header, in_path, in_query, operation, ref
+from gateway.openapi_calls import Json, agent_in_path, deadline_header, in_path, in_query, operation, ref
 from gateway.problems import MEDIA_TYPE, InferenceError
 from gateway.protocol import (
     LENGTH_HEADER,
@@ -23,7 +22,6 @@ STRUCTS = (
     *(ServerLive, ServerMetadata, ServerReady, InferenceError),
 )
 
-EXAMPLE_MODEL = "eta"
 EXAMPLE: Json = {
     "id": "two-rides",
     "inputs": [
@@ -58,15 +56,11 @@ def _paths() -> Json:
         f"{ROOT}/repository/index": {"post": index},
     }
     for path in (MODEL, VERSION):
-        named = [_model(), *([in_path("version")] if path == VERSION else [])]
+        named = [agent_in_path("model"), *([in_path("version")] if path == VERSION else [])]
         paths[path] = {"get": operation("A model's inputs and outputs", ModelMetadata, (404,), None, *named)}
         paths[f"{path}/ready"] = {"get": operation("Whether a worker serves it", ModelReady, (404, 503), None, *named)}
         paths[f"{path}/infer"] = {"post": _infer(*named)}
     return paths
-
-
-def _model() -> Json:
-    return {**in_path("model"), "schema": {"type": "string", "enum": agent.names()}, "example": EXAMPLE_MODEL}
 
 
 def _infer(*named: Json) -> Json:

@@ -4,9 +4,9 @@ Source: https://github.com/kserve/open-inference-protocol, and the documents of 
 and `model_repository`.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 """Of a body with binary data: the length of the JSON before it, bytes."""
@@ -27,7 +27,7 @@ class InputTensor(Struct, frozen=True, kw_only=True):
 
     name: str
     datatype: str
-    shape: list[int]
+    shape: Annotated[list[int], Meta(min_length=1, max_length=2)]
     parameters: Parameters | None = None
     data: list[object] | None = None
 
@@ -48,7 +48,7 @@ class InferRequest(Struct, frozen=True, kw_only=True):
         outputs: those wanted; all, when there are none.
     """
 
-    inputs: list[InputTensor]
+    inputs: Annotated[list[InputTensor], Meta(min_length=1)]
     id: str | None = None
     parameters: Parameters | None = None
     outputs: list[RequestedOutput] | None = None
