@@ -32,7 +32,10 @@ BEHIND = 1000
 _SHOWN_LATENCY_S = 60.0
 """A decision that came later than this is of a recorded event: the difference says nothing of the system."""
 
-_COLOURS = {"quote": "green", "confirm": "yellow", "keep": "green", "review": "yellow", "remove": "red"}
+_COLOURS = {
+    "quote": "green", "confirm": "yellow", "keep": "green", "review": "yellow", "remove": "red", "allow": "green",
+    "block": "red",
+}  # fmt: skip
 
 
 class AgentStatus(Struct, frozen=True):

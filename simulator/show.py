@@ -6,7 +6,15 @@ from app.decisions import Figure
 from app.live import AnyLive, Connected, LiveDecision, LivePrediction, LiveRevision, Reconnect
 from simulator.client import Lost
 
-COLOURS = {"quote": "green", "confirm": "yellow", "keep": "green", "review": "yellow", "remove": "red"}
+COLOURS = {
+    "quote": "green",
+    "confirm": "yellow",
+    "keep": "green",
+    "review": "yellow",
+    "remove": "red",
+    "allow": "green",
+    "block": "red",
+}
 RIDE_FIGURES = ("eta", "duration", "cost", "tip", "cancellation")
 
 

@@ -6,7 +6,7 @@ from app import topic_admin
 from app.bus import KafkaProducer, Outgoing
 from app.settings import Settings
 from app.topics import UPLOADS
-from gateway.books import Books
+from gateway.books import TOPICS, Books
 
 
 async def test_the_ends_move_with_what_is_written(settings: Settings) -> None:
@@ -20,7 +20,7 @@ async def test_the_ends_move_with_what_is_written(settings: Settings) -> None:
     finally:
         await books.close()
         await producer.close()
-    assert len(before) == 4 * settings.partitions
+    assert len(before) == len(TOPICS) * settings.partitions
     assert after[UPLOADS.name, 1] >= before[UPLOADS.name, 1] + 1
 
 

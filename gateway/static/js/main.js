@@ -1,6 +1,7 @@
 // The page's wiring: the feed goes into the subjects; once per frame, what changed goes onto the boards and the map.
 
 import { Board } from "./board.js";
+import { makeChargeCard } from "./charges.js";
 import { Details } from "./details.js";
 import { byId, setText } from "./dom.js";
 import { Feed } from "./feed.js";
@@ -29,6 +30,7 @@ const rows = matchMedia("(max-width: 720px)").matches ? 4 : 7;
 const boards = {
   ride: new Board(byId("rides"), { rows, dwellMs: 5000, makeCard: () => makeRideCard(routed), onOpen: open }),
   upload: new Board(byId("uploads"), { rows, dwellMs: 4000, makeCard: makeUploadCard, onOpen: open }),
+  transaction: new Board(byId("charges"), { rows: 4, dwellMs: 4000, makeCard: makeChargeCard, onOpen: open }),
 };
 
 /** One live message. Cheap: it only folds; drawing waits for the next frame, however many come before it. */

@@ -18,12 +18,21 @@ export function watchStatus(feed) {
   void poll();
 }
 
-function render({ rates, agents, errors, decisions, connections }) {
+function render({ rates, agents, errors, decisions, cards, connections }) {
   for (const [name, value] of Object.entries(rates)) setText(byId(`rate-${name}`), rate(value));
   byId("errors").replaceChildren(...rowsOrNone(errors.map(errorRow), 6, "No outcome is known yet."));
   byId("agents").replaceChildren(...rowsOrNone(agents.map(agentRow), 4, "No agent has joined yet."));
   const decided = Object.entries(decisions).map(([action, times]) => `${count(times)} ${action}`);
+  if (cards) showCards(cards);
   setText(byId("counters"), [...decided, `${count(connections)} watching`].join(" · "));
+}
+
+/** What the decisions on card transactions were worth; precision and recall once a fraud is reported. */
+function showCards({ allowed, reviewed, blocked, precision, recall, saved_usd: saved }) {
+  byId("charges-panel").hidden = false;
+  const parts = [`${count(allowed)} allowed`, `${count(reviewed)} to review`, `${count(blocked)} blocked`];
+  if (recall !== null) parts.push(`precision ${(precision ?? 0).toFixed(2)}`, `recall ${recall.toFixed(2)}`, `${saved < 0 ? "−" : ""}$${count(Math.abs(saved))} saved`);
+  setText(byId("charges-figures"), parts.join(" · "));
 }
 
 /** A mean absolute error in the model's unit; the Brier score of a probability. */

@@ -10,6 +10,7 @@ export class Tally {
   }
 
   add(subject) {
+    if (subject.kind === "transaction") return; // the status counts them: of most nobody is told
     const under = subject.kind === "ride" ? "ride" : subject.decision?.action;
     const before = this.counted.get(subject);
     if (!under || under === before) return;
@@ -21,6 +22,7 @@ export class Tally {
   show() {
     setText(byId("rides-count"), count(this.counts.ride));
     for (const action of ["keep", "review", "remove"]) setText(byId(`tally-${action}`), count(this.counts[action]));
+    if (byId("charges").childElementCount > 0) byId("charges-panel").hidden = false;
     byId("rides-empty").hidden = byId("rides").childElementCount > 0;
     byId("uploads-empty").hidden = byId("uploads").childElementCount > 0;
   }

@@ -4,6 +4,7 @@ import { el, setData, setText } from "./dom.js";
 
 export const WORDS = {
   quote: "quote", confirm: "confirm first", keep: "keep", review: "review", remove: "remove",
+  allow: "allow", block: "block",
 };
 
 export function verdict() {
