@@ -14,6 +14,7 @@ class Benchmark(StrEnum):
     latency = "latency"
     throughput = "throughput"
     fraud = "fraud"
+    ask = "ask"
     chaos = "chaos"
     all = "all"
 
