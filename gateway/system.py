@@ -24,7 +24,7 @@ SWAGGER = Path(fastapi_offline.__file__).parent / "static"
 DEMO_TTL = timedelta(hours=12)
 
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; "
+    "default-src 'none'; script-src 'self'; style-src {styles}; img-src 'self' data:; connect-src 'self' ws: wss:; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 """Of our pages: what is ours, and nothing within the page. `ws:` is named, for not every browser counts it to 'self'."""
@@ -61,10 +61,10 @@ class SystemRoutes:
         return router
 
     async def page(self, _: Request) -> Response:
-        return _page("index.html")
+        return page("index.html")
 
     async def docs(self, _: Request) -> Response:
-        return _page("docs.html")
+        return page("docs.html")
 
     async def status(self, request: Request) -> Response:
         self._door.admit(request.headers, STATUS_READ)
@@ -86,8 +86,9 @@ class SystemRoutes:
         return answer(Health())
 
 
-def _page(name: str) -> Response:
-    return FileResponse(STATIC / name, headers={"Content-Security-Policy": _POLICY})
+def page(name: str, styles: str = "'self'") -> Response:
+    """One of our pages, and where its scripts and styles may come from."""
+    return FileResponse(STATIC / name, headers={"Content-Security-Policy": _POLICY.format(styles=styles)})
 
 
 class DemoTokens:

@@ -1,0 +1,73 @@
+"""The batch page and its calls: scheduled runs, their scores, and what-if reports. For operators: `status:read`.
+
+`batch_reads` has the queries; `static/js/batch*.js` draws what they give.
+"""
+
+from datetime import datetime, timedelta
+from importlib.metadata import distribution
+from pathlib import Path
+
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.errors import InvalidMessage
+from app.events import Instant
+from app.tokens import STATUS_READ
+from gateway.auth import Door
+from gateway.batch_reads import BatchReads
+from gateway.reads import OffLoop
+from gateway.requests import need_id
+from gateway.routes import answer
+from gateway.system import page
+
+PLOTLY = Path(str(distribution("plotly").locate_file("plotly/package_data")))
+"""Where the installed package keeps its JavaScript: no content network is asked, and its Python is not imported."""
+
+_AT_ONCE = 2
+_DEADLINE = timedelta(seconds=20)  # the scores of a million customers are read in about two
+
+
+class BatchRoutes:
+    """`GET /batch` and `GET /v1/batch/...`."""
+
+    def __init__(self, door: Door, reads: BatchReads) -> None:
+        self._door, self._reads, self._off_loop = door, reads, OffLoop(_AT_ONCE, _DEADLINE)
+
+    def router(self) -> APIRouter:
+        router = APIRouter()
+        router.add_route("/batch", self.page)
+        router.add_route("/v1/batch/runs", self.runs)
+        router.add_route("/v1/batch/scores/{job}", self.scores)
+        router.add_route("/v1/batch/reports", self.reports)
+        router.add_route("/v1/batch/reports/{run}/{model}", self.report)
+        return router
+
+    async def page(self, _: Request) -> Response:
+        return page("batch.html", styles="'self' 'unsafe-inline'")  # the charts write style attributes
+
+    async def runs(self, request: Request) -> Response:
+        self._door.admit(request.headers, STATUS_READ)
+        return answer({"runs": await self._off_loop(self._reads.runs)})
+
+    async def scores(self, request: Request) -> Response:
+        self._door.admit(request.headers, STATUS_READ)
+        job, as_of = need_id(request.path_params["job"], "job"), _instant(request.query_params.get("as_of"))
+        return answer(await self._off_loop(lambda: self._reads.scores(job, as_of)))
+
+    async def reports(self, request: Request) -> Response:
+        self._door.admit(request.headers, STATUS_READ)
+        return answer({"reports": await self._off_loop(self._reads.reports)})
+
+    async def report(self, request: Request) -> Response:
+        self._door.admit(request.headers, STATUS_READ)
+        run, model = (need_id(request.path_params[name], name) for name in ("run", "model"))
+        return answer(await self._off_loop(lambda: self._reads.report(run, model)))
+
+
+def _instant(text: str | None) -> datetime | None:
+    try:
+        return None if text is None else msgspec.convert(text, Instant)
+    except msgspec.ValidationError as error:
+        raise InvalidMessage("expected an instant with its zone, as 2026-11-01T00:00Z", "as_of") from error

@@ -1,0 +1,68 @@
+// Plotly in the page's own colours, one function per shape of chart. `Plotly` is global: its file is no module.
+
+const CONFIG = { displayModeBar: false, responsive: true };
+
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+function layout(title, x, y, more = {}) {
+  const axis = { gridcolor: colour("line"), zerolinecolor: colour("line"), linecolor: colour("line"), automargin: true };
+  return {
+    title: { text: title, font: { size: 13 }, x: 0.02, xanchor: "left" },
+    font: { family: "system-ui, sans-serif", size: 11, color: colour("ink") },
+    paper_bgcolor: "transparent",
+    plot_bgcolor: "transparent",
+    margin: { l: 48, r: 12, t: 34, b: 40 },
+    showlegend: false,
+    bargap: 0.08,
+    xaxis: { ...axis, title: { text: x }, ...more.xaxis },
+    yaxis: { ...axis, title: { text: y }, ...more.yaxis },
+  };
+}
+
+/** Bars over values on a number line: `bins` of {from, to, n}. */
+export function histogram(node, title, unit, bins) {
+  const bars = {
+    type: "bar",
+    x: bins.map((bin) => (bin.from + bin.to) / 2),
+    y: bins.map((bin) => bin.n),
+    width: bins.map((bin) => (bin.to - bin.from) * 0.94),
+    marker: { color: colour("accent") },
+    hovertemplate: "%{y} at about %{x:.2f}<extra></extra>",
+  };
+  void Plotly.react(node, [bars], layout(title, unit, "how many"), CONFIG);
+}
+
+/** Horizontal bars, the longest on top. */
+export function ranking(node, title, what, names, values) {
+  const bars = {
+    type: "bar", orientation: "h", x: values.toReversed(), y: names.toReversed(), marker: { color: colour("accent") },
+    hovertemplate: "%{y}: %{x:.3f}<extra></extra>",
+  };
+  void Plotly.react(node, [bars], layout(title, what, ""), CONFIG);
+}
+
+/** A line over time or over any categories in order. */
+export function line(node, title, x, y, points) {
+  const drawn = {
+    type: "scatter", mode: "lines+markers", x: points.map((point) => point.x), y: points.map((point) => point.y),
+    line: { color: colour("accent"), width: 2 },
+  };
+  void Plotly.react(node, [drawn], layout(title, x, y, { yaxis: { rangemode: "tozero" } }), CONFIG);
+}
+
+/** Means with their 95 % intervals about zero: below it is better. `points` of {x, mean, low, high, n}. */
+export function intervals(node, title, x, y, points) {
+  const known = points.filter((point) => point.mean !== null);
+  const sure = (point) => (point.high < 0 ? "good" : point.low > 0 ? "bad" : "muted");
+  const drawn = {
+    type: "scatter", mode: "markers", x: known.map((point) => point.x), y: known.map((point) => point.mean),
+    marker: { size: 7, color: known.map((point) => colour(sure(point))) },
+    error_y: {
+      type: "data", symmetric: false, color: colour("muted"), thickness: 1.2, width: 2,
+      array: known.map((point) => point.high - point.mean), arrayminus: known.map((point) => point.mean - point.low),
+    },
+    text: known.map((point) => point.n), hovertemplate: "%{x}: %{y:.3f} over %{text}<extra></extra>",
+  };
+  const category = { xaxis: { type: "category" } };
+  void Plotly.react(node, [drawn], layout(title, x, y, category), CONFIG);
+}
