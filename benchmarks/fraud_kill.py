@@ -78,19 +78,30 @@ async def kill(settings: Settings, load: Load, run: str) -> Killed:
     with children(settings, agent=worker(load.within_s), decision=decision()) as parts:
         await joined(settings, parts, GROUPS)
         async with ends_of(settings) as ends:
-            since = (await Tally.begin(ends)).since
-        keeping = asyncio.create_task(_keep_alive(parts))
-        try:
-            made, kills = await _hurt(settings, load, run, parts)
-            async with ends_of(settings) as ends:
-                await Tally(ends, since).drained()
-                await caught_up(settings, ends, GROUPS[0])
-                found = await audit(settings, run, made, since)
-                values = await _probe(settings, load, ends)
-        finally:
-            keeping.cancel()
+            tally = await Tally.begin(ends)
+            with children(settings, generator=generator(load, run, load.seconds, load.start)) as more:
+                sending = more["generator"]
+                await _flowing(tally, sending)
+                keeping = asyncio.create_task(_keep_alive(parts))
+                try:
+                    kills = await _hurt(settings, load, parts, sending)
+                    made = int(told(sending)["made"])
+                    return await _found(settings, load, run, made, kills, tally.since)
+                finally:
+                    keeping.cancel()
+
+
+async def _found(
+    settings: Settings, load: Load, run: str, made: int, kills: list[str], since: Mapping[TopicPartition, int]
+) -> Killed:
+    """Every transaction's fate, and what the probe says of the state."""
+    async with ends_of(settings) as ends:  # of a broker that is back
+        await Tally(ends, since).drained()
+        await caught_up(settings, ends, GROUPS[0])
+        fate = await audit(settings, run, made, since)
+        values = await _probe(settings, load, ends)
     both = [pair for pair in values.values() if len(pair) == _WORKERS]
-    return Killed(made, kills, found, len(both), sum(len(set(pair.values())) > 1 for pair in both))
+    return Killed(made, kills, fate, len(both), sum(len(set(pair.values())) > 1 for pair in both))
 
 
 async def _keep_alive(parts: Mapping[str, Child]) -> None:
@@ -101,19 +112,23 @@ async def _keep_alive(parts: Mapping[str, Child]) -> None:
         await asyncio.sleep(0.2)
 
 
-async def _hurt(settings: Settings, load: Load, run: str, parts: Mapping[str, Child]) -> tuple[int, list[str]]:
-    """Send the load, and kill somebody in each quarter of it. How many transactions there were, and who was killed."""
+async def _flowing(tally: Tally, sending: Child) -> None:
+    """Wait until transactions arrive: what is killed before that proves nothing."""
+    while not (await tally.look())[0] and sending.pid() is not None:  # noqa: ASYNC110 - a topic
+        await asyncio.sleep(0.05)
+
+
+async def _hurt(settings: Settings, load: Load, parts: Mapping[str, Child], sending: Child) -> list[str]:
+    """Kill somebody in each quarter of the load, until all of it is sent. Who was killed."""
     victims = {"agent": parts["agent"].pid, "broker": broker(settings), "decision": parts["decision"].pid}
-    order, kills = ("agent", "broker", "agent", "decision"), list[str]()
-    with children(settings, generator=generator(load, run, load.seconds, load.start)) as sending:
-        began = time.monotonic()
-        while sending["generator"].pid() is not None:
-            await asyncio.sleep(0.05)
-            due = (len(kills) + 0.7) / (len(order) + 0.7) * load.seconds
-            if len(kills) < len(order) and time.monotonic() - began > due and (pid := victims[order[len(kills)]]()):
-                os.kill(pid, signal.SIGKILL)
-                kills.append(order[len(kills)])
-        return int(told(sending["generator"])["made"]), kills
+    order, kills, began = ("agent", "broker", "agent", "decision"), list[str](), time.monotonic()
+    while sending.pid() is not None:
+        await asyncio.sleep(0.05)
+        due_s = (len(kills) + 0.7) / (len(order) + 0.7) * load.seconds
+        if len(kills) < len(order) and time.monotonic() - began > due_s and (pid := victims[order[len(kills)]]()):
+            os.kill(pid, signal.SIGKILL)
+            kills.append(order[len(kills)])
+    return kills
 
 
 async def _probe(settings: Settings, load: Load, ends: Ends) -> dict[str, dict[str, float]]:
