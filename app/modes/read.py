@@ -1,7 +1,7 @@
 """Reads a range of one partition, outside any consumer group: snapshots, what followed them, and the past."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -60,6 +60,20 @@ async def reader(brokers: str, topic: str, partition: int) -> AsyncIterator[Read
             await consumer.start()
         consumer.assign([where])
         yield Reader(consumer, where)
+    finally:
+        await consumer.stop()
+
+
+async def ends(brokers: str, where: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    """The offset after the last record of each of these partitions, asked at once. Raises `ServiceUnavailable`."""
+    if not where:
+        return {}
+    consumer = AIOKafkaConsumer(bootstrap_servers=brokers, enable_auto_commit=False)
+    try:
+        async with _answers():
+            await consumer.start()
+            found: dict[TopicPartition, int] = await consumer.end_offsets(where)
+        return found
     finally:
         await consumer.stop()
 

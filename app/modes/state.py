@@ -21,7 +21,7 @@ from app.bus import Outgoing, Producer, deliver
 from app.codec import Decoder, Record, header
 from app.errors import MillraceError
 from app.events import AnyEvent, Event
-from app.modes.read import reader
+from app.modes.read import ends, reader
 from app.modes.scoring import Scorer
 from app.topics import Topic, state_topic
 
@@ -162,8 +162,8 @@ class Snapshots:
         for topic in self._sources.own:
             where = TopicPartition(topic.name, partition)
             await self._read(fold, where, committed.get(where, 0))
-        for where in self._sources.all_heard():
-            await self._read(fold, where, None)
+        for where, end in (await ends(self._brokers, self._sources.all_heard())).items():
+            await self._read(fold, where, end)
         return fold
 
     async def hear(self, fold: Fold, records: Sequence[Record]) -> None:
@@ -185,17 +185,15 @@ class Snapshots:
         offsets, compressed = max(found, key=lambda snapshot: sum(snapshot[0].values()))
         return offsets, zlib.decompress(compressed)
 
-    async def _read(self, fold: Fold, where: TopicPartition, end: int | None) -> None:
-        """Fold what lies between the state and `end`, which is the end of what there is by default."""
+    async def _read(self, fold: Fold, where: TopicPartition, end: int) -> None:
+        """Fold what lies between the state and `end`."""
         known = fold.offsets.get(where, 0)
-        if end is not None and known >= end:
-            return
-        async with reader(self._brokers, where.topic, where.partition) as source:
-            first, last = await source.bounds()
-            until = last if end is None else min(end, last)
-            async for records in source.records(max(first, known), until):
-                await self._fold(fold, records)
-        fold.seen(where, until)
+        if known < end:
+            async with reader(self._brokers, where.topic, where.partition) as source:
+                first, _ = await source.bounds()
+                async for records in source.records(max(first, known), end):
+                    await self._fold(fold, records)
+            fold.seen(where, end)
 
     async def _fold(self, fold: Fold, records: Sequence[Record]) -> None:
         """Fold these as they were or will be when answered: what cannot be read or fails then fails here too, alone."""

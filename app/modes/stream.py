@@ -82,7 +82,7 @@ async def host(ready: Sequence[Ready], settings: Settings) -> None:
     producer = KafkaProducer(settings.kafka, "millrace.agents")
     answers = KafkaProducer(settings.kafka, "millrace.answers")  # of their own: they never wait behind a micro-batch
     fetches = SharedFetches()
-    loops = [Loop(each, inputs(each.agent), producer, settings, fetches) for each in ready]
+    loops = [Loop(each, inputs(each.agent), producer, settings, fetches, heard(each.agent)) for each in ready]
     asked = [
         Answering(each.agent, each.version, loop.scorer, answers, settings)
         for each, loop in zip(ready, loops, strict=True)
@@ -129,6 +129,7 @@ class Loop:
         producer: Producer,
         settings: Settings,
         fetches: SharedFetches | None = None,
+        hears: Sequence[Topic] = (),
     ) -> None:
         agent = ready.agent
         self._agent, self._producer, self._settings = agent, producer, settings
@@ -152,7 +153,7 @@ class Loop:
             before_commit=self._save if agent.state is not None else None,
             fetches=fetches,
         )
-        sources = Sources(topics, heard(agent), settings.partitions)
+        sources = Sources(topics, hears, settings.partitions)
         brokers, timeout_s = settings.kafka or "", settings.score_timeout.total_seconds()
         self._snapshots = Snapshots(agent, sources, producer, brokers, timeout_s) if agent.state is not None else None
         self._hearing = Hearing(brokers, sources.all_heard(), self._hear) if sources.heard else None

@@ -28,7 +28,7 @@ from app.modes.stream import Loop, Ready
 from app.predictions import Prediction
 from app.settings import Settings
 from app.testing import Events
-from app.topics import DEAD_LETTERS, PREDICTIONS, RIDES, Topic, state_topic
+from app.topics import CARD_PREDICTIONS, DEAD_LETTERS, PREDICTIONS, RIDES, Topic, state_topic
 
 WORKER = Path(__file__).parent / "worker.py"
 _decoder = Decoder[Prediction](Prediction)
@@ -58,7 +58,7 @@ class Stage:
 
     async def mark(self) -> None:
         """Everything that lies on the shared topics so far is somebody else's."""
-        for topic in (PREDICTIONS.name, DEAD_LETTERS.name):
+        for topic in (PREDICTIONS.name, CARD_PREDICTIONS.name, DEAD_LETTERS.name):
             for partition in range(self.settings.partitions):
                 async with reader(str(self.settings.kafka), topic, partition) as source:
                     self._starts[topic, partition] = (await source.bounds())[1]
@@ -100,6 +100,9 @@ class Stage:
     def loop(self, agent: Any, model: Any, producer: Producer | None = None, **settings: Any) -> Loop:
         changed = self.settings.model_copy(update=settings)
         return Loop(Ready(agent, model, "1"), [self.topic], producer or self.producer, changed)
+
+    def loop_of(self, ready: Ready, topics: Sequence[Topic], hears: Sequence[Topic] = ()) -> Loop:
+        return Loop(ready, topics, self.producer, self.settings, hears=hears)
 
     @asynccontextmanager
     async def running(self, loop: Loop) -> AsyncIterator[asyncio.Task[None]]:

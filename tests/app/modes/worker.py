@@ -6,19 +6,21 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.agent import Agent, agent
+from app.agent import Agent, agent, find
 from app.bus import KafkaProducer
 from app.events import RideRequested, RideStarted
 from app.modes.lifecycle import until_stopped
-from app.modes.stream import Loop, Ready
+from app.modes.stream import Loop, Ready, load
+from app.registry import Registry, shipped_root
 from app.settings import Settings
-from app.topics import RIDES, Topic
+from app.topics import CHARGEBACKS, RIDES, TRANSACTIONS, Topic
 
 Matrix = NDArray[np.float64]
 
@@ -85,11 +87,35 @@ def counting(name: str, pause_s: float = 0.0, **options: Any) -> Agent:
     )
 
 
+def cards(name: str, pause_s: float = 0.0) -> Ready:
+    """The real `fraud`, under a name of its own, a little slower."""
+    ready = load(find("fraud"), Registry(shipped_root()))
+
+    def features(events: Sequence[Any], state: Any) -> Matrix:
+        time.sleep(pause_s)
+        return cast("Matrix", ready.agent.features(events, state))
+
+    within = timedelta(milliseconds=10)
+    return replace(ready, agent=replace(ready.agent, name=name, features=features, max_batch=50, within=within))
+
+
+def bank_topics(topic: str) -> tuple[list[Topic], list[Topic]]:
+    """Topics like the bank's, of a test's own: what is consumed, what is heard."""
+    consumed = [replace(each, name=f"{topic}.{source}") for source, each in TRANSACTIONS.items()]
+    return consumed, [replace(CHARGEBACKS, name=f"{topic}.chargebacks")]
+
+
 async def main(kafka: str, topic: str, name: str, kind: str) -> None:
     settings = Settings.model_construct(kafka=kafka, session_timeout=timedelta(seconds=3))
+    producer = KafkaProducer(kafka)
+    if kind == "cards":
+        consumed, heard = bank_topics(topic)
+        loop = Loop(cards(name, 0.01), consumed, producer, settings, hears=heard)
+        await until_stopped(loop.run())
+        await producer.close()
+        return
     made = counting(name, 0.004, max_batch=20) if kind == "counting" else passengers(name, 0.004, max_batch=20)
     model = Same() if kind == "counting" else Doubles()
-    producer = KafkaProducer(kafka)
     inputs = Topic(topic, RIDES.messages, RIDES.key, RIDES.retention)
     await until_stopped(Loop(Ready(made, model, "1"), [inputs], producer, settings).run())
     await producer.close()

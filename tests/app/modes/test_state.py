@@ -1,0 +1,190 @@
+"""A state over several topics, and over one it hears whole: kept through kill -9, found wherever a snapshot stands."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from subprocess import Popen
+from types import ModuleType
+from typing import Any
+
+import pytest_asyncio
+from aiokafka.structs import TopicPartition
+
+from agents._cards import Cards
+from app import topic_admin
+from app.codec import Decoder
+from app.events import AnyTransaction, FraudReported, TransactionMade
+from app.modes.read import reader
+from app.modes.state import Snapshots, Sources
+from app.predictions import Prediction
+from app.testing import outgoing
+from app.topics import CARD_PREDICTIONS, Topic
+
+_predictions, _events = Decoder[Prediction](Prediction), Decoder[AnyTransaction](AnyTransaction)
+SOURCES = ("atm", "online", "pos")
+
+
+@dataclass
+class Bank:
+    """Transactions on three topics of a test's own, reports on a fourth."""
+
+    stage: Any
+    worker: ModuleType
+    consumed: list[Topic]
+    heard: list[Topic]
+    _reports: list[AnyTransaction] = field(default_factory=list)
+
+    def made(self, count: int, seed: int = 0) -> list[TransactionMade]:
+        rng, events = random.Random(seed), self.stage.events
+        return [
+            events.transaction(
+                card_id=f"card{rng.randrange(30)}",
+                terminal_id=f"shop{rng.randrange(9)}",
+                amount_usd=rng.randint(100, 30_000) / 100,
+                at=events._start + timedelta(hours=number / 4 - rng.choice([0, 0, 0, 30])),
+                source=rng.choice(SOURCES),
+            )
+            for number in range(count)
+        ]
+
+    def reports(self, made: Sequence[TransactionMade]) -> list[FraudReported]:
+        return [
+            FraudReported(
+                **{name: getattr(one, name) for name in one.__struct_fields__ if name not in {"at", "event_id"}},
+                event_id=f"{one.event_id}.fraud",
+                at=one.at + timedelta(days=7),
+                made_at=one.at,
+            )
+            for one in made
+        ]
+
+    async def put(self, events: Sequence[AnyTransaction]) -> None:
+        names = dict(zip(SOURCES, (topic.name for topic in self.consumed), strict=True))
+        await self.stage.put(
+            [
+                outgoing(event, self.heard[0].name if isinstance(event, FraudReported) else names[event.source])
+                for event in events
+            ]
+        )
+
+    async def answered(self) -> set[str]:
+        found = [_predictions.decode(record.value) for record in await self.stage.read(CARD_PREDICTIONS.name)]
+        return {prediction.event_id for prediction in found if prediction.model == self.stage.name}
+
+    async def until(self, count: int) -> None:
+        deadline = asyncio.get_running_loop().time() + 40
+        while len(await self.answered()) < count:
+            assert asyncio.get_running_loop().time() < deadline, f"fewer than {count} answers"
+
+    async def all_of(self, topic: Topic, partition: int) -> list[AnyTransaction]:
+        async with reader(self.stage.settings.kafka, topic.name, partition) as source:
+            records = [one async for some in source.records(*await source.bounds()) for one in some]
+        return [_events.decode(record.value) for record in records]
+
+    async def undisturbed(self, partition: int) -> Cards:
+        """One fold over everything there is, topic after topic."""
+        cards = Cards()
+        for topic in self.consumed:
+            cards.extract(await self.all_of(topic, partition))
+        if not self._reports:
+            for number in range(self.stage.settings.partitions):
+                self._reports += await self.all_of(self.heard[0], number)
+        cards.extract(self._reports)
+        return cards
+
+    def snapshots(self) -> Snapshots:
+        settings, agent = self.stage.settings, self.worker.cards(self.stage.name).agent
+        sources = Sources(self.consumed, self.heard, settings.partitions)
+        return Snapshots(agent, sources, self.stage.producer, settings.kafka, 5.0)
+
+    async def ends(self, partition: int) -> dict[TopicPartition, int]:
+        ends = {}
+        for topic in self.consumed:
+            async with reader(self.stage.settings.kafka, topic.name, partition) as source:
+                ends[TopicPartition(topic.name, partition)] = (await source.bounds())[1]
+        return ends
+
+
+@pytest_asyncio.fixture
+async def bank(stage: Any, worker: ModuleType) -> AsyncIterator[Bank]:
+    consumed, heard = worker.bank_topics(stage.topic.name)
+    await topic_admin.ensure(stage.settings, [*consumed, *heard])
+    yield Bank(stage, worker, consumed, heard)
+
+
+async def test_kill_9_leaves_the_cards_as_an_undisturbed_run_would(
+    bank: Bank, start_worker: Callable[[str], "Popen[bytes]"]
+) -> None:
+    first, second = bank.made(1000, seed=1), bank.made(1000, seed=2)
+    await bank.put([*first, *bank.reports(first[::30])])
+    process = start_worker("cards")
+    await bank.until(400)
+    process.kill()
+    process.wait()
+    process = start_worker("cards")
+    await bank.put([*second, *bank.reports(first[1::30])])
+    await bank.until(1300)
+    process.kill()
+    process.wait()
+    process = start_worker("cards")
+    await bank.until(2000)
+    await bank.put(bank.reports(second[::30]))
+    process.terminate()
+    assert await asyncio.to_thread(process.wait, 15) == 0
+
+    assert await bank.answered() == {event.event_id for event in [*first, *second]}
+    assert await bank.stage.committed() == 2000
+    snapshots = bank.snapshots()
+    for partition in range(bank.stage.settings.partitions):
+        fold = await snapshots.restore(partition, await bank.ends(partition))
+        assert fold.dump() == (await bank.undisturbed(partition)).dump()
+        assert fold.saved is not None  # it did not begin from nothing
+    snapshots.close()
+
+
+async def test_a_report_reaches_the_state_of_every_partition_while_it_runs(bank: Bank) -> None:
+    stage = bank.stage
+    loop = stage.loop_of(bank.worker.cards(stage.name), bank.consumed, bank.heard)
+    made = bank.made(60)
+    async with stage.running(loop):
+        await bank.put(made)
+        await bank.until(60)
+        await bank.put(bank.reports(made[:1]))
+        deadline = asyncio.get_running_loop().time() + 20
+        terminal = made[0].terminal_id
+        while not all(fold._state._terminals.find([terminal])[0] >= 0 for fold in loop._folds.values()):
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.01)
+        assert len(loop._folds) == stage.settings.partitions
+
+
+async def test_a_snapshot_that_was_written_over_by_an_older_one_is_caught_up_with(bank: Bank) -> None:
+    made, reports = bank.made(300), bank.reports(bank.made(20))
+    await bank.put([*made[:200], *reports[:10]])
+    snapshots, partition = bank.snapshots(), 1
+    old = await snapshots.restore(partition, await bank.ends(partition))
+    await bank.put([*made[200:], *reports[10:]])
+    new = await snapshots.restore(partition, await bank.ends(partition))
+    await snapshots.save(partition, new)
+    await snapshots.save(partition, old)
+    undisturbed = (await bank.undisturbed(partition)).dump()
+    found = await snapshots.restore(partition, await bank.ends(partition))
+    assert found.offsets == new.offsets
+    assert found.dump() == undisturbed
+
+    snapshots.close()
+
+
+async def test_a_state_that_missed_something_it_hears_reads_it_before_the_next(bank: Bank) -> None:
+    snapshots, partition = bank.snapshots(), 1
+    await bank.put(bank.reports(bank.made(60)))
+    fold = snapshots.fresh()
+    for topic in bank.heard:
+        for number in range(bank.stage.settings.partitions):
+            async with reader(bank.stage.settings.kafka, topic.name, number) as source:
+                records = [one async for some in source.records(*await source.bounds()) for one in some]
+            await snapshots.hear(fold, records[-1:])
+    assert fold.dump() == (await bank.undisturbed(partition)).dump()
+    snapshots.close()
