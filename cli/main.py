@@ -20,6 +20,7 @@ from cli import (
     schedule,
     score,
     simulate,
+    token,
     topics,
     train,
     up,
@@ -47,6 +48,7 @@ app.command(rich_help_panel=RUN)(simulate.simulate)
 app.add_typer(schedule.app, name="schedule", rich_help_panel=RUN)
 app.command(rich_help_panel=LOOK)(ask.ask)
 app.command(rich_help_panel=LOOK)(watch.watch)
+app.command(rich_help_panel=LOOK)(token.token)
 app.command(rich_help_panel=LOOK, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     bench.bench
 )
