@@ -24,7 +24,8 @@ from app import embedded
 from app.embedded_process import free_port
 from app.settings import Settings, read_settings
 from app.tokens import mint
-from benchmarks import ask_faults, system
+from benchmarks import system
+from benchmarks.ask_faults import GRACE_MS, on_embedded
 from benchmarks.load import Load
 
 CONNECTIONS = (1, 8, 64, 256)
@@ -138,9 +139,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as directory:
         given = read_settings(data_dir=Path(directory))
         if chosen.faults:
-            audit = ask_faults.on_embedded(given, chosen.agent, chosen.seconds)
+            audit = on_embedded(given, chosen.agent, chosen.seconds)
             print(audit)
-            sys.exit(1 if audit.problems(ask_faults.GRACE_MS) else 0)
+            sys.exit(1 if audit.problems(GRACE_MS) else 0)
         with embedded.services(given) as settings:
             found = compare(settings, chosen.agent, chosen.requests, chosen.faust_requests)
     if chosen.json:
