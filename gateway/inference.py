@@ -41,6 +41,7 @@ from gateway.protocol import (
 )
 from gateway.requests import media_type, need_plain, read_body
 from gateway.routes import answer
+from gateway.signature import Signature
 from gateway.tensors import Column, decode, encode
 
 ROOT = "/v2"
@@ -110,23 +111,24 @@ class InferenceRoutes:
     async def infer(self, request: Request) -> Response:
         identity = self._door.admit(request.headers, EVENTS_WRITE)
         began = asyncio.get_running_loop().time()
-        model = await self._find(request)
+        name = request.path_params["model"]
+        if "version" in request.path_params:
+            await self._find(request)
+        signature = await self._models.signature(name)
         with _bad_request():
-            asked, columns = await _read(request, model)
-            wanted = _wanted(asked, model)
+            asked, columns = await _read(request, name)
+            wanted = _wanted(asked, signature)
             publish = _flag(asked.parameters, "publish")
             within_s = _within_s(request, asked.parameters)
-            events = model.signature.events(columns, identity.user_id)
+            events = signature.events(columns, identity.user_id)
         taken_s = asyncio.get_running_loop().time() - began  # by reading the body, most of it
-        said = await self._asks.ask(model.name, events, max(LEAST_S, within_s - taken_s), publish=publish)
+        said = await self._asks.ask(name, events, max(LEAST_S, within_s - taken_s), publish=publish)
         if said.version != request.path_params.get("version", said.version):
-            raise Refused(
-                HTTPStatus.NOT_FOUND, f"the version of {model.name} that answers is {said.version}", "version"
-            )
-        every = model.signature.answers(said, events)
-        outputs, binary = encode([every[name] for name in wanted], list(wanted.values()))
+            raise Refused(HTTPStatus.NOT_FOUND, f"the version of {name} that answers is {said.version}", "version")
+        every = signature.answers(said, events)
+        outputs, binary = encode([every[output] for output in wanted], list(wanted.values()))
         response = InferResponse(
-            model_name=model.name,
+            model_name=name,
             model_version=said.version,
             id=asked.id,
             parameters={"unscored": len(said.problems)},
@@ -145,7 +147,7 @@ class InferenceRoutes:
         return ModelState(name=model.name, version=model.version, state="READY")
 
 
-async def _read(request: Request, model: Model) -> tuple[InferRequest, list[Column]]:
+async def _read(request: Request, model: str) -> tuple[InferRequest, list[Column]]:
     """The request and its columns. Raises `InvalidMessage`, `Refused` for what is wrong with the HTTP, `TooLarge`."""
     if media_type(request) not in MEDIA_TYPES:
         raise Refused(
@@ -159,13 +161,13 @@ async def _read(request: Request, model: Model) -> tuple[InferRequest, list[Colu
     asked: InferRequest = bodies.decode(_requests, raw[: int(length)])
     columns = decode(asked.inputs, raw[int(length) :])
     if columns and len(columns[0].values) > MAX_ROWS:
-        raise TooLarge(model.name, f"one request may have {MAX_ROWS} rows")
+        raise TooLarge(model, f"one request may have {MAX_ROWS} rows")
     return asked, columns
 
 
-def _wanted(asked: InferRequest, model: Model) -> dict[str, bool]:
+def _wanted(asked: InferRequest, signature: Signature) -> dict[str, bool]:
     """The outputs to answer with, and whether each is to be binary."""
-    known = model.signature.outputs
+    known = signature.outputs
     binary = _flag(asked.parameters, "binary_data_output")
     if not asked.outputs:
         return dict.fromkeys(known, binary)

@@ -31,20 +31,24 @@ class Models:
         self._signatures: dict[str, Signature] = {}
         self.names = tuple(agent.names())
 
-    async def find(self, name: str, version: str | None = None) -> Model:
-        """The model of this name, in this version where one is given. Raises `Refused` with 404."""
+    async def signature(self, name: str) -> Signature:
+        """The tensors of this model. Raises `Refused` with 404."""
         if name not in self.names:
             raise Refused(HTTPStatus.NOT_FOUND, f"no such model; there are: {', '.join(self.names)}", "model")
-        found = await asyncio.to_thread(self._read, name)  # imports and files: not for the event loop
-        if version is not None and version != found.version:
-            raise Refused(HTTPStatus.NOT_FOUND, f"the version of {name} that answers is {found.version}", "version")
-        return found
+        if name not in self._signatures:  # an import is not for the event loop
+            self._signatures[name] = await asyncio.to_thread(lambda: Signature(agent.find(name)))
+        return self._signatures[name]
 
-    def _read(self, name: str) -> Model:
-        if name not in self._signatures:
-            self._signatures[name] = Signature(agent.find(name))
+    async def find(self, name: str, version: str | None = None) -> Model:
+        """The model of this name, in this version where one is given. Raises `Refused` with 404."""
+        signature = await self.signature(name)
+        answering = await asyncio.to_thread(self._version, name)
+        if version is not None and version != answering:
+            raise Refused(HTTPStatus.NOT_FOUND, f"the version of {name} that answers is {answering}", "version")
+        return Model(name, answering, signature)
+
+    def _version(self, name: str) -> str | None:
         try:
-            version = self._registry.resolve(name)
+            return self._registry.resolve(name)
         except ArtifactError:
-            version = None
-        return Model(name, version, self._signatures[name])
+            return None
