@@ -74,7 +74,7 @@ async def faust_ask(settings: Settings, name: str, plan: dict[int, int]) -> dict
         store="memory://",
         web_enabled=False,
         topic_disable_leader=True,
-        topic_allow_declare=False,
+        topic_partitions=1,
         reply_create_topic=True,
         datadir=tempfile.mkdtemp(),
     )

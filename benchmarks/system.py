@@ -19,6 +19,9 @@ from app.errors import MillraceError
 from app.settings import Settings
 from app.tokens import OPERATOR_SCOPES, mint
 
+CARRIED = ("kafka", "redis", "database", "registry", "port", "data_dir", "partitions")
+"""The settings a child is given."""
+
 READY_S = 90.0
 _STOP_S = 20.0
 
@@ -96,7 +99,7 @@ def running(settings: Settings, agents: Sequence[str] = (), *, apart: bool = Fal
 
 def environment(settings: Settings) -> dict[str, str]:
     """These settings as environment variables of a child."""
-    named = {name: getattr(settings, name) for name in ("kafka", "redis", "database", "registry", "port", "data_dir")}
+    named = {name: getattr(settings, name) for name in CARRIED}
     given = {f"MILLRACE_{name.upper()}": str(value) for name, value in named.items() if value is not None}
     return {**os.environ, **given}
 
