@@ -9,6 +9,7 @@ import msgspec
 from app.requests import MAX_ROWS
 from app.tokens import DECISIONS_READ, EVENTS_WRITE, LIVE_READ, STATUS_READ
 from gateway import bodies
+from gateway import openapi_batch as batch
 from gateway import openapi_cards as cards
 from gateway import openapi_inference as inference
 from gateway.cloudevents import BATCH, STRUCTURED, CloudEvent
@@ -53,7 +54,15 @@ def document() -> Json:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Millrace", "version": "1", "description": __doc__},
-        "paths": {**_intake(), **_asking(), **cards.paths(), **inference.paths(), **_reading(), **_system()},
+        "paths": {
+            **_intake(),
+            **_asking(),
+            **cards.paths(),
+            **inference.paths(),
+            **_reading(),
+            **batch.paths(),
+            **_system(),
+        },
         "components": {
             "schemas": components,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},

@@ -1,4 +1,4 @@
-"""The live page keeps its rules: nothing from elsewhere, nothing inline, text never parsed as markup, all parts there."""
+"""The pages keep their rules: nothing from elsewhere, nothing inline, text never parsed as markup, all parts there."""
 
 import json
 import re
@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 import gateway
+from gateway.batch import PLOTLY
 
 STATIC = Path(gateway.__file__).parent / "static"
+MOUNTED = {"/static/plotly/": PLOTLY, "/static/": STATIC}
 SCRIPTS = sorted((STATIC / "js").glob("*.js"))
 FORMS_OF_EVAL = re.compile(
     r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|srcdoc|\beval\b|new Function"
@@ -19,12 +21,12 @@ FORMS_OF_EVAL = re.compile(
 class Page(HTMLParser):
     """What of a page matters here: its elements in order, with their attributes."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.inline: list[str] = []
         self._within = ""
-        self.feed((STATIC / "index.html").read_text())
+        self.feed((STATIC / name).read_text())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
@@ -38,21 +40,24 @@ class Page(HTMLParser):
         return [value for _, attributes in self.elements if (value := attributes.get(attribute)) is not None]
 
 
-PAGE = Page()
+PAGES = {"main.js": Page("index.html"), "batch.js": Page("batch.html")}
+each_page = pytest.mark.parametrize(("script", "page"), PAGES.items())
 
 
-def test_nothing_is_inline() -> None:
-    assert PAGE.inline == []
-    assert PAGE.all("style") == []
-    assert [name for _, attributes in PAGE.elements for name in attributes if name.startswith("on")] == []
+@each_page
+def test_nothing_is_inline(script: str, page: Page) -> None:
+    assert page.inline == []
+    assert page.all("style") == []
+    assert [name for _, attributes in page.elements for name in attributes if name.startswith("on")] == []
 
 
-def test_everything_the_page_loads_is_here() -> None:
-    loaded = [*PAGE.all("src"), *(value for tag, a in PAGE.elements if tag == "link" and (value := a.get("href")))]
-    assert "/static/js/main.js" in loaded
+@each_page
+def test_everything_the_page_loads_is_here(script: str, page: Page) -> None:
+    loaded = [*page.all("src"), *(value for tag, a in page.elements if tag == "link" and (value := a.get("href")))]
+    assert f"/static/js/{script}" in loaded
     for path in loaded:
-        assert path.startswith("/static/")
-        assert (STATIC / path.removeprefix("/static/")).is_file()
+        mount = next(prefix for prefix in MOUNTED if path.startswith(prefix))
+        assert (MOUNTED[mount] / path.removeprefix(mount)).is_file()
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -62,18 +67,19 @@ def test_a_script_parses_no_markup_and_imports_what_is_there(script: Path) -> No
     for module in re.findall(r'(?:from|import\()\s*"([^"]+)"', source):
         assert (script.parent / module).is_file()
     for identity in re.findall(r'byId\("([^"]+)"\)', source):
-        assert identity in PAGE.all("id")
+        assert any(identity in page.all("id") for page in PAGES.values())
 
 
 def test_nothing_comes_from_elsewhere() -> None:
-    for path in (*SCRIPTS, STATIC / "index.html", STATIC / "style.css"):
+    for path in (*SCRIPTS, *STATIC.glob("*.html"), *STATIC.glob("*.css")):
         urls = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+[^\s\"')]*", path.read_text()))
         assert urls <= {"http://www.w3.org/2000/svg"}  # a name, not an address
 
 
-def test_every_field_has_a_label() -> None:
-    labelled = set(PAGE.all("for"))
-    fields = [attributes for tag, attributes in PAGE.elements if tag in ("input", "select", "textarea")]
+@each_page
+def test_every_field_has_a_label(script: str, page: Page) -> None:
+    labelled = set(page.all("for"))
+    fields = [attributes for tag, attributes in page.elements if tag in ("input", "select", "textarea")]
     assert fields
     for attributes in fields:
         assert attributes["id"] in labelled

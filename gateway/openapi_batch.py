@@ -1,0 +1,25 @@
+"""The calls of the batch page, for `gateway.openapi`."""
+
+from app.tokens import STATUS_READ
+from gateway.openapi_calls import Json, in_path, in_query, operation
+
+_READ = (401, 403, 503)
+
+
+def paths() -> Json:
+    as_of = {**in_query("as_of"), "schema": {"type": "string", "format": "date-time"}}
+    as_of["description"] = "of which run; the latest that has scores unless said"
+    page = operation("Scheduled scores and what-if reports, as a page", None, (), None)
+    page["responses"]["200"]["content"] = {"text/html": {"schema": {"type": "string"}}}
+    found = (*_READ, 404, 422)
+    scores = operation(
+        "How a job's scores are spread, and who comes first", None, found, STATUS_READ, in_path("job"), as_of
+    )
+    one = operation("One what-if report", None, found, STATUS_READ, in_path("run"), in_path("model"))
+    return {
+        "/batch": {"get": page},
+        "/v1/batch/runs": {"get": operation("The latest runs of scheduled jobs", None, _READ, STATUS_READ)},
+        "/v1/batch/scores/{job}": {"get": scores},
+        "/v1/batch/reports": {"get": operation("What-if reports, newest first", None, _READ, STATUS_READ)},
+        "/v1/batch/reports/{run}/{model}": {"get": one},
+    }

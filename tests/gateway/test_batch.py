@@ -1,0 +1,108 @@
+"""The batch page's calls over a database in which a job has really run."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from agents.jobs.churn import churn
+from app.customers import open_customers
+from app.modes.schedule import Scheduler
+from app.registry import Registry, shipped_root
+from app.replay_schema import whatif, whatif_actions, whatif_errors
+from app.replays import Replays
+from app.runs import Runs
+from app.settings import Settings
+from app.testing import Clock
+from simulator.customers import People, fill
+
+AS_OF = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def operator(served: Any, namespace: str) -> httpx.AsyncClient:
+    headers = {"Authorization": f"Bearer {served.token(namespace, operator=True)}"}
+    return httpx.AsyncClient(base_url=served.url, headers=headers, timeout=30)
+
+
+@pytest.fixture
+def scored(settings: Settings) -> None:
+    """Three hundred made-up customers, scored as of two days."""
+    source = open_customers(f"sqlite:///{settings.data_dir / 'customers.db'}")
+    fill(source, People(300, AS_OF - timedelta(days=400), AS_OF, seed=3), lambda _: None)
+    runs = Runs.open(settings.database_url)
+    scheduler = Scheduler([churn], runs, source, Registry(shipped_root()), Clock(AS_OF))
+    for as_of in (AS_OF - timedelta(days=7), AS_OF):
+        runs.ask("churn", as_of, again=False)
+        claimed = runs.claim("churn", AS_OF, 0, as_of)
+        assert claimed is not None
+        assert scheduler.work(churn, claimed).state == "done"
+    source.dispose()
+    runs.close()
+
+
+@pytest.mark.usefixtures("scored")
+async def test_the_latest_run_at_a_glance(operator: httpx.AsyncClient) -> None:
+    runs = (await operator.get("/v1/batch/runs")).json()["runs"]
+    assert [(run["job"], run["state"]) for run in runs] == [("churn", "done")] * 2
+    scores = (await operator.get("/v1/batch/scores/churn")).json()
+    assert msgspec.convert(scores["as_of"], datetime) == AS_OF
+    assert scores["subjects"] == runs[0]["scored"] == sum(each["n"] for each in scores["histogram"])
+    assert (scores["histogram"][0]["from"], scores["histogram"][-1]["to"]) == (0.0, pytest.approx(1.0))
+    ranked = [subject["at_risk_usd"] for subject in scores["likeliest"]]
+    assert len(ranked) == 50
+    assert ranked == sorted(ranked, reverse=True)
+    assert all(reason["words"] for subject in scores["likeliest"] for reason in subject["reasons"])
+    assert {each["feature"] for each in scores["drivers"]} == set(churn.columns)
+    offered = [subject["offer"] for subject in scores["likeliest"] if subject["offer"]]
+    assert offered
+    assert sum(offer["n"] for offer in scores["offers"]) >= len(offered)
+
+
+@pytest.mark.usefixtures("scored")
+async def test_an_earlier_run_and_one_there_is_not(operator: httpx.AsyncClient) -> None:
+    week_ago = (AS_OF - timedelta(days=7)).isoformat()
+    earlier = await operator.get("/v1/batch/scores/churn", params={"as_of": week_ago})
+    assert msgspec.convert(earlier.json()["as_of"], datetime) == AS_OF - timedelta(days=7)
+    assert len(earlier.json()["trend"]) == 2
+    never = await operator.get("/v1/batch/scores/churn", params={"as_of": "2020-01-01T00:00Z"})
+    assert never.status_code == 404
+    nonsense = await operator.get("/v1/batch/scores/churn", params={"as_of": "yesterday"})
+    assert (nonsense.status_code, nonsense.json()["field"]) == (422, "as_of")
+
+
+@pytest.mark.parametrize("path", ["/v1/batch/scores/nope", "/v1/batch/scores/churn", "/v1/batch/reports/no/eta"])
+async def test_what_there_is_not_is_not_found(operator: httpx.AsyncClient, path: str) -> None:
+    answer = await operator.get(path)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
+
+
+async def test_a_report_is_listed_and_read(operator: httpx.AsyncClient, settings: Settings) -> None:
+    replays = Replays.open(settings.database_url)
+    of = {"run": "r-1", "model": "duration"}
+    counts = dict.fromkeys(("predicted", "failed", "answered", "decided", "flipped", "drifted"), 7)
+    errors = {"stage": "initial", "slice": "all", "key": "", "loss": "absolute", "n": 7, "now": 3.0, "rmse": 4.0}
+    with replays.transaction() as connection:
+        connection.execute(whatif.insert(), {**of, "version": "2", "unit": "min", "made_at": AS_OF, **counts})
+        connection.execute(whatif_errors.insert(), {**of, **errors, "pairs": 0})
+        spread = {"n": 7, "mean": 12.0, "least": 3.0, "most": 40.0}
+        connection.execute(whatif_actions.insert(), {**of, "was": "quote", "would_be": "confirm", **spread})
+    replays.close()
+    (head,) = (await operator.get("/v1/batch/reports")).json()["reports"]
+    assert (head["run"], head["model"], head["flipped"]) == ("r-1", "duration", 7)
+    report = (await operator.get("/v1/batch/reports/r-1/duration")).json()
+    assert report["errors"][0]["change"] is None
+    assert report["actions"][0]["would_be"] == "confirm"
+
+
+async def test_only_operators_may_look(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v1/batch/runs")).status_code == 403
+
+
+async def test_the_page_and_its_charts_come_from_here(operator: httpx.AsyncClient) -> None:
+    page = await operator.get("/batch")
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assert (await operator.get("/static/plotly/plotly.min.js")).status_code == 200
+    assert (await operator.get("/static/js/batch.js")).status_code == 200
