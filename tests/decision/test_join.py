@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from app.decisions import Decision
 from app.events import (
@@ -133,6 +134,24 @@ def test_an_unknown_models_figure_is_passed_on_and_not_waited_for() -> None:
     assert [prediction.model for prediction, _ in effects.figures] == ["horoscope"]
     assert decided(effects) == []
     assert decided(apply(it, every("r")[-1], answered("r", "tarot")))[0].revision == 0
+
+
+def test_what_somebody_asked_for_is_kept_and_decides_nothing() -> None:
+    """Not even where it bears the event's own id: the answer to a harmless text must not pass for one to another."""
+    joined = join()
+    asked = [structs.replace(each, via="ask") for each in every("r1")]
+    before = apply(joined, *asked)
+    assert (len(before.entry.answers), before.figures, len(joined)) == (len(asked), [], 0)
+    opened = apply(joined, requested("r1"))
+    assert decided(opened) == []
+    assert joined.unknown(sourced(asked)) == set()
+    assert len(decided(apply(joined, *every("r1")))) == 1
+
+
+def test_what_was_asked_for_is_not_restored_as_an_answer() -> None:
+    joined, asked = join(), [Answer(structs.replace(each, via="ask"), 0, 0) for each in every("r1")]
+    joined.restore([Subject(SubjectKey("u1", "r1"), answers=asked)], NOW)
+    assert decided(apply(joined, requested("r1"))) == []
 
 
 def test_another_version_of_a_model_that_answered_changes_no_decision() -> None:
