@@ -75,7 +75,17 @@ def killed(settings: Settings, replays: Replays, run: str, agent: str, kills: in
 
 def start(settings: Settings, run: str, agent: str | None = None, *options: str) -> "subprocess.Popen[bytes]":
     """A worker of its own process: begins the run where an agent is named, else goes on with it."""
-    command = [sys.executable, "-m", "cli", "replay", "--run", run, *(["--agent", agent] if agent else []), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "cli",
+        "replay",
+        "--eager",
+        "--run",
+        run,
+        *(["--agent", agent] if agent else []),
+        *options,
+    ]
     return subprocess.Popen(command, env=environment(settings), stdout=subprocess.DEVNULL)
 
 

@@ -16,6 +16,7 @@ class Benchmark(StrEnum):
     fraud = "fraud"
     ask = "ask"
     chaos = "chaos"
+    replay = "replay"
     all = "all"
 
 
@@ -36,6 +37,8 @@ def bench(
       millrace bench fraud --rate 2000 --seconds 5
 
       millrace bench chaos --events 20000 --broker
+
+      millrace bench replay --memory
     """
     chosen = [Benchmark.latency, Benchmark.throughput, Benchmark.fraud] if name is Benchmark.all else [name]
     codes = [

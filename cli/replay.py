@@ -62,6 +62,9 @@ Name = Annotated[Text, typer.Option(help="its name; that of a run there is conti
 Resume = Annotated[bool, typer.Option("--resume", help="continue the latest run", rich_help_panel=RUN)]
 Rate = Annotated[float | None, typer.Option(min=0.1, help="records a second at most", rich_help_panel=RUN)]
 Workers = Annotated[int, typer.Option(min=1, max=64, help="processes", rich_help_panel=RUN)]
+Eager = Annotated[
+    bool, typer.Option("--eager", help="nothing live runs here: take the processor from others", rich_help_panel=RUN)
+]
 Verify = Annotated[
     bool, typer.Option("--verify", help="recompute what was said live; exit code 1 if any differs", rich_help_panel=ASK)
 ]
@@ -93,6 +96,7 @@ def replay(
     resume: Resume = False,
     rate: Rate = None,
     workers: Workers = 1,
+    eager: Eager = False,
     verify: Verify = False,
     against: Against = Live.topic,
     diff: Diff = None,
@@ -123,11 +127,11 @@ def replay(
     from cli.replay_asked import Asked, make_plan
     from cli.replay_job import Manner
 
-    settings, console, manner = read_settings(), Console(stderr=as_json), Manner(rate, workers, sql_url, parent=join)
+    settings, console, manner = read_settings(), Console(stderr=as_json), Manner(rate, workers, sql_url, join, eager)
     source = Asked(topic, since, until, offsets, file, sql, events)
     if verify:
         checked = make_plan(settings, agent, version, source)
-        raise typer.Exit(_verify(settings, checked, against.value, console, as_json))
+        raise typer.Exit(_verify(settings, checked, against.value, manner, console, as_json))
     if diff is not None and backfill:
         raise typer.BadParameter("one question at a time: --diff or --backfill")
 
@@ -164,8 +168,10 @@ def _replay(
         replays.close()
 
 
-def _verify(settings: "Settings", plan: "Plan", against: str, console: "Console", as_json: bool) -> int:
+def _verify(
+    settings: "Settings", plan: "Plan", against: str, manner: "Manner", console: "Console", as_json: bool
+) -> int:
     from app import embedded
     from cli.replay_verify import check
 
-    return asyncio.run(check(embedded.attached(settings, ["kafka"]), plan, against, console, as_json))
+    return asyncio.run(check(embedded.attached(settings, ["kafka"]), plan, against, manner.eager, console, as_json))

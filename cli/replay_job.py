@@ -40,7 +40,7 @@ from cli.replay_trips import TRIPS, TripTable
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
 _LOOK_S, _LINE_S = 0.5, 5.0
-_SLICE_S = 2.0  # of work at a limited rate, so that the bar moves and a kill costs little
+_SLICE_S = 0.5  # of work at a limited rate, so that the bar moves and a kill costs little
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,15 @@ class Manner:
 
     Attributes:
         sql_url: where a query is asked; the store by default.
+        parent: the process that started this one to help.
+        eager: do not yield the processor to others.
     """
 
     rate: float | None = None
     workers: int = 1
     sql_url: str | None = None
-    quiet: bool = False
     parent: int | None = None
+    eager: bool = False
 
 
 def choose(replays: Replays, run: str | None, resume: bool, plan: Callable[[], Plan]) -> tuple[Book, Plan]:
@@ -120,7 +122,7 @@ async def work(
     book: Book, plan: Plan, source: Source, settings: Settings, manner: Manner, console: Console
 ) -> Standing:
     """Work on the run until it is done; other processes may do so at the same time."""
-    be_modest()
+    be_modest(manner.eager)
     registry = open_registry(settings)
     ready = {chosen.agent: load(chosen, registry) for chosen in plan.chosen}
     private = settings.data_dir / "replays" / book.run
@@ -167,6 +169,7 @@ async def _target(book: Book, plan: Plan, settings: Settings) -> AsyncIterator[T
 
 def _another(run: str, manner: Manner) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "cli", "replay", "--run", run, "--join", str(os.getpid())]
+    command += ["--eager"] if manner.eager else []
     if manner.rate is not None:
         command += ["--rate", str(manner.rate / manner.workers)]
     environment = dict(os.environ)
@@ -195,8 +198,6 @@ async def _watch(book: Book, manner: Manner, console: Console) -> None:
         while os.getppid() == manner.parent:  # noqa: ASYNC110 - nobody tells an orphan that it is one
             await asyncio.sleep(_LOOK_S)
         raise ConfigurationError("whoever started this worker has ended")
-    if manner.quiet:
-        await asyncio.Event().wait()
     await (_bar(book, console) if console.is_terminal else _lines(book, console))
 
 

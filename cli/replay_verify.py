@@ -25,11 +25,11 @@ from app.topics import PREDICTIONS
 _LINE_EVERY = 100_000
 
 
-async def check(settings: Settings, plan: Plan, against: str, console: Console, as_json: bool) -> int:
+async def check(settings: Settings, plan: Plan, against: str, eager: bool, console: Console, as_json: bool) -> int:
     """Check every agent of the plan and say what was found; the exit code."""
     if not isinstance(plan.source, TopicRange):
         raise ConfigurationError("--verify reads what was live, so it takes a topic, not --file or --sql")
-    be_modest()
+    be_modest(eager)
     registry, source = open_registry(settings), TopicSource(settings, plan.source)
     found = []
     with tempfile.TemporaryDirectory(prefix="millrace-verify-") as directory:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from threadpoolctl import threadpool_limits
 
 
-def be_modest() -> None:
-    """Let whatever is live go first: lowest priority, one thread for numeric libraries.
+def be_modest(eager: bool = False) -> None:
+    """Let whatever is live go first: lowest priority, unless `eager`; one thread for numeric libraries.
 
     A process at nice 19 gets a seventieth of a core for which one at 0 asks as well (sched(7): weights 15 and 1,024).
     """
-    os.nice(19)
+    if not eager:
+        os.nice(19)
     threadpool_limits(1)
 
 
