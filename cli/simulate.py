@@ -85,13 +85,15 @@ def simulate(
         float, typer.Option(min=0, max=0.9, help="with --via kafka: the share of records that are bad")
     ] = 0,
     report: Annotated[
-        bool | None, typer.Option(help="wait for the decisions and report [default: when the run has an end]")
+        bool | None,
+        typer.Option(help="wait for the decisions and report [default: when the run has an end; not for transactions]"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="the report as one JSON object")] = False,
     customers: Annotated[
         bool,
         typer.Option(
-            "--customers", help="fill MILLRACE_CUSTOMERS instead: --count customers, or --from a log like CDNOW's (.csv)"
+            "--customers",
+            help="fill MILLRACE_CUSTOMERS instead: --count customers, or --from a log like CDNOW's (.csv)",
         ),
     ] = False,
 ) -> None:
@@ -160,7 +162,8 @@ def simulate(
         return send(options, settings, processes, as_json=as_json)
     scenario = Scenario(options)
     ends = source is not None or count is not None or seconds is not None
-    wanted = report if report is not None else ends and chosen is Via.http
+    alike = what is not What.transactions  # of those, only what is held comes live
+    wanted = report if report is not None else ends and alike and chosen is Via.http
     with RunProgress(lambda: scenario.total, quiet=as_json) as progress:
         try:
             found = uvloop.run(

@@ -20,11 +20,13 @@ from app.events import (
     ContentUpdated,
     ContentUploaded,
     Event,
+    FraudReported,
     RideCancelled,
     RideCompleted,
     RidePositioned,
     RideRequested,
     RideStarted,
+    TransactionMade,
 )
 from simulator.backoff import wait_s
 from simulator.badges import Badges
@@ -40,6 +42,8 @@ ROUTES: dict[type[Event], str] = {
     RideCancelled: "/v1/rides/{}/cancelled",
     ContentUploaded: "/v1/uploads",
     ContentUpdated: "/v1/uploads",
+    TransactionMade: "/v1/transactions",
+    FraudReported: "/v1/transactions/{}/fraud",
 }
 
 LATER = frozenset({408, 425, 429, 502, 503, 504})
