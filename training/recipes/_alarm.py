@@ -62,5 +62,5 @@ def curve(said: Floats, fraud: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     middle = np.array([said[part].mean() for part in bins])
     share = np.array([fraud[part].mean() for part in bins])
     smooth = IsotonicRegression().fit_transform(middle, share, sample_weight=[len(part) for part in bins])
-    rising = np.maximum.accumulate(smooth) + np.linspace(0, 1e-4, len(bins))
-    return np.r_[0.0, middle, 1.0], np.r_[0.0, np.minimum(rising, 1 - 1e-6), 1.0]
+    rising = smooth * (1 - 2e-4) + np.linspace(1e-6, 1e-4, len(bins))
+    return np.r_[0.0, middle, 1.0], np.r_[0.0, rising, 1.0]
