@@ -133,11 +133,7 @@ def simulate(
         from cli.customers import fill
 
         return fill(source, count, seed, start, as_json=as_json)
-    fast = what is What.transactions and source is None and (rate or 0) > BY_GATEWAY_PER_S
-    chosen = via or (Via.kafka if fast else Via.http)
-    if poison and chosen is Via.http:
-        raise ConfigurationError("--poison needs --via kafka: the gateway lets no bad record through")
-    in_bulk = what is What.transactions and source is None and chosen is Via.kafka and not poison
+    chosen, in_bulk = _way(what, source, rate, via, poison)
     if users and users > MOST_LISTENERS and not in_bulk:
         raise ConfigurationError(f"--users {users}: {MOST_LISTENERS} at most, but for made-up transactions --via kafka")
     if processes > 1 and not in_bulk:
@@ -175,6 +171,15 @@ def simulate(
         return _tell(progress, scenario, as_json)
     typer.echo(found.to_json()) if as_json else show(found, Console())
     raise typer.Exit(0 if found.whole else 1)
+
+
+def _way(what: What, source: Path | None, rate: float | None, via: Via | None, poison: float) -> tuple[Via, bool]:
+    """Which way it goes, and whether as a surge of made-up transactions (`cli.surge`)."""
+    made_up = what is What.transactions and source is None
+    chosen = via or (Via.kafka if made_up and (rate or 0) > BY_GATEWAY_PER_S else Via.http)
+    if poison and chosen is Via.http:
+        raise ConfigurationError("--poison needs --via kafka: the gateway lets no bad record through")
+    return chosen, made_up and chosen is Via.kafka and not poison
 
 
 def gateway_url(settings: "Settings") -> str:

@@ -19,7 +19,7 @@ FOR_EVER_S = 1e9
 def in_bulk(options: "Options", settings: "Settings", processes: int, *, as_json: bool) -> None:
     """Send it, and report; exits with 1 when the rate was not kept or something was not delivered."""
     from app.embedded import attached
-    from simulator.flood import Flow
+    from simulator.flow import Flow
     from simulator.scenario import USUAL_RATE
     from simulator.surge import days_per_s, surge
     from simulator.transactions import midnight
@@ -74,7 +74,7 @@ class _Bar:
 
     def watch(self, counts: Sequence[float]) -> None:
         """See `simulator.surge.surge`."""
-        from simulator.flood import Count
+        from simulator.flow import Count
 
         now, made = time.monotonic(), counts[Count.made]
         then, before = self._last

@@ -19,7 +19,8 @@ from app.errors import ConfigurationError, DeliveryFailed, MillraceError
 from app.settings import Settings
 from app.topics import TRANSACTIONS
 from simulator.bank import PER_CARD_AND_DAY, Bank
-from simulator.flood import Count, Flood, Flow
+from simulator.flood import Flood
+from simulator.flow import Count, Flow
 
 BEHIND_S = 0.5
 """A generator that was ever later than this did not send at the rate it was asked for, and says so."""

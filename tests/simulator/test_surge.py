@@ -14,7 +14,7 @@ from app.errors import ConfigurationError
 from app.events import AnyTransaction, FraudReported, TransactionMade
 from app.settings import Settings
 from app.topics import CHARGEBACKS, TRANSACTIONS
-from simulator.flood import Count, Flow
+from simulator.flow import Count, Flow
 from simulator.surge import Surge, days_per_s, surge
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
