@@ -64,10 +64,12 @@ def _dead_letters(records: list[Record], bad: set[Position]) -> Iterator[str]:
 
 
 def _readers() -> dict[str, tuple[str, ...]]:
-    """Every consumer group, by the name it signs dead letters with, and the topics it reads."""
+    """Every consumer group of rides and uploads, by the name it signs dead letters with, and the topics it reads."""
     kinds = {name: {event.kind for event in find(name).consumes} for name in names()}
     topic_of = {"ride": "rides", "upload": "uploads"}
-    agents = {name: tuple(topic_of[kind] for kind in found) for name, found in kinds.items()}
+    agents = {
+        name: tuple(topic_of[kind] for kind in found) for name, found in kinds.items() if found <= topic_of.keys()
+    }
     return {**agents, "decision": ("rides", "uploads", "predictions")}
 
 
