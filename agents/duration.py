@@ -66,6 +66,7 @@ def remaining(_model: Duration, _events: Sequence[AnyRide], features: Floats, va
     load=load,
     detail=remaining,
     state=OpenRides,
+    stateless=(RideRequested,),
     unscorable="a position of a ride that was never requested, or has ended",
 )
 def duration(batch: Sequence[AnyRide], state: OpenRides) -> Floats:

@@ -86,6 +86,7 @@ class Agent:
     load: Callable[[Artifact], Model] = lightgbm_model
     detail: Callable[[Any, Sequence[Any], Features, Values], Sequence[Detail | None]] | None = None
     state: type[State] | None = None
+    stateless: tuple[type[Event], ...] = ()
     shared: type[Shared] | None = None
     unscorable: str = "its features are all missing"
     max_batch: int = 4096
@@ -146,7 +147,8 @@ def agent(
             them, whatever their key (few events, on a topic of their own; a state that hears, or that spans several
             topics, must not depend on the order between topics); `low`, `high`: a value outside is a failed row; `load`:
             artifact -> model (LightGBM text by default); `detail`: extras of each prediction; `state`: the fold over
-            a partition, passed to the function as its second argument; `shared`: likewise, kept in the database;
+            a partition, passed to the function as its second argument; `stateless`: events whose features do not rest on
+            it, though they may move it; `shared`: likewise, kept in the database;
             `unscorable`: why a row can be all NaN; `max_batch`; `within`: how long to wait for a fuller batch.
 
     The function takes n events and returns (n, d) features; a row it cannot compute is NaN throughout.
