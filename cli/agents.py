@@ -13,11 +13,18 @@ app = typer.Typer(no_args_is_help=True, help="List the agents there are, and run
 def list_agents() -> None:
     """Every agent: what it consumes, what it answers."""
     from app.agent import find, names
+    from app.modes.stream import window
+    from app.settings import read_settings
 
-    table = Table("agent", "consumes", "unit", "group", title="Agents", title_justify="left")
+    settings = read_settings()
+    table = Table("agent", "consumes", "unit", "waits", "group", title="Agents", title_justify="left")
     for name in names():
         agent = find(name)
-        table.add_row(name, ", ".join(event.__name__ for event in agent.consumes), agent.unit, f"millrace.{name}")
+        consumes, waits_s = (
+            ", ".join(event.__name__ for event in agent.consumes),
+            window(agent, settings).total_seconds(),
+        )
+        table.add_row(name, consumes, agent.unit, f"{waits_s:g} s" if waits_s else "", f"millrace.{name}")
     Console().print(table)
 
 

@@ -179,18 +179,19 @@ class Group:
         while True:
             events = await self._gather(lane)
             async with lane.busy:
-                await self._handle(_joined([event.value for event in events]))
-                for event in events:
-                    event.ack()
+                for of_topic in _by_topic(events):
+                    await self._handle(_joined([event.value for event in of_topic]))
+                    for event in of_topic:
+                        event.ack()
 
     async def _gather(self, lane: _Lane) -> list[Any]:
-        """What waits in the lane, of one topic; with `within`, what comes until then."""
+        """What waits in the lane; with `within`, what comes until then."""
         first, lane.held_back = lane.held_back or await lane.waiting.get(), None
         events, count = [first], len(first.value.records)
         deadline = time.monotonic() + self._batching.within.total_seconds()
         while (event := await _next(lane.waiting, deadline)) is not None:
             count += len(event.value.records)
-            if event.value.topic != first.value.topic or count > self._batching.max_records:
+            if count > self._batching.max_records:
                 lane.held_back = event
                 break
             events.append(event)
@@ -221,6 +222,14 @@ async def _next(waiting: asyncio.Queue[Any], deadline: float) -> Any:
         return await asyncio.wait_for(waiting.get(), remaining)
     except TimeoutError:
         return None
+
+
+def _by_topic(events: list[Any]) -> list[list[Any]]:
+    """Between topics there is no order to keep, so those of one topic come together."""
+    topics: dict[str, list[Any]] = {}
+    for event in events:
+        topics.setdefault(event.value.topic, []).append(event)
+    return list(topics.values())
 
 
 def _joined(batches: list[RecordBatch]) -> RecordBatch:

@@ -66,7 +66,7 @@ def _place(record: Record) -> tuple[int, int]:
 def _rows(agent: Agent, scored: Scored) -> Sequence[int]:
     """The rows with an answer; all of them, as a rule."""
     problems = scored.scores.problems
-    if not agent.follows and not problems:
+    if not agent.follows and not agent.hears and not problems:
         return range(len(scored.events))
     return [row for row, event in enumerate(scored.events) if row not in problems and agent.scores(event)]
 
