@@ -26,9 +26,16 @@ def ensure(engine: Engine, metadata: MetaData, setting: str) -> None:
         except DBAPIError as error:  # whoever lost the race finds the tables there on the next try
             if attempt + 1 == _TRIES:
                 raise ServiceUnavailable("database", str(error.orig)) from error
+    check(engine, metadata, setting)
+
+
+def check(engine: Engine, metadata: MetaData, setting: str) -> None:
+    """Whether the tables are there, with their columns at the least. Raises `ConfigurationError` where one is not."""
     with answering(), engine.connect() as connection:
         found = inspect(connection)
         for table in metadata.sorted_tables:
+            if not found.has_table(table.name):
+                raise ConfigurationError(f"{setting}: the database has no table {table.name}")
             columns = {column["name"] for column in found.get_columns(table.name)}
             if missing := sorted(set(table.columns.keys()) - columns):
                 raise ConfigurationError(

@@ -36,9 +36,11 @@ def score(
 
       millrace score churn --as-of 2026-11-01T00:00Z --top 20
     """
+    from app import customers
     from app import job as jobs
     from app.modes.schedule import times_of
     from app.settings import read_settings
+    from app.tables import check
     from cli import jobs as shared
 
     job, now = jobs.find(name), datetime.now(UTC)
@@ -47,6 +49,7 @@ def score(
         raise ConfigurationError(f"--as-of {as_of}: lies in the future, of which nothing is known yet")
     console = Console(stderr=as_json)
     with shared.scheduler(read_settings(), [job]) as scheduler:
+        check(scheduler.source, customers.metadata, customers.SETTING)
         run, fresh = _run(scheduler, job, wanted, again=again, quiet=as_json)
         if as_json:
             typer.echo(shared.run_json(run))

@@ -16,7 +16,7 @@ from itertools import islice, takewhile
 from sqlalchemy import Engine
 
 from app.cron import Cron, cron
-from app.errors import ArtifactError, ConfigurationError, ServiceUnavailable
+from app.errors import ArtifactError, ConfigurationError, MillraceError, ServiceUnavailable
 from app.job import CatchUp, Job
 from app.modes.job_run import JobRun, Progress
 from app.registry import Registry
@@ -107,7 +107,8 @@ class Scheduler:
         """What is wrong in a setting or an artifact heals by hand only."""
         hopeless = isinstance(error, ConfigurationError | ArtifactError) or claimed.tries > job.retries
         retry_at = None if hopeless else self.clock() + pause(claimed.tries, self.rng)
-        log.error("%s as of %s failed", job.name, claimed.as_of, exc_info=error)
+        if not isinstance(error, MillraceError):  # a fault of ours, or of the job's
+            log.error("%s as of %s failed", job.name, claimed.as_of, exc_info=error)
         with suppress(Overtaken):
             self.runs.fail(claimed, str(error) or type(error).__name__, retry_at)
 

@@ -62,8 +62,8 @@ def test_in_a_database_that_was_named_a_job_creates_nothing(tmp_path: Path) -> N
     theirs = tmp_path / "theirs.db"
     environment = {"MILLRACE_DATA_DIR": str(tmp_path), "MILLRACE_CUSTOMERS": f"sqlite:///{theirs}", "COLUMNS": "200"}
     failed = CliRunner().invoke(app, ["score", "churn", *AS_OF], env=environment)
-    assert failed.exit_code == 1
-    assert "no such table: customers" in failed.stdout
+    assert isinstance(failed.exception, ConfigurationError)
+    assert str(failed.exception) == "MILLRACE_CUSTOMERS: the database has no table customers"
     assert not theirs.exists() or theirs.stat().st_size in {0, 4096}  # SQLite's own first page
 
 
