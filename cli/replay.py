@@ -114,8 +114,6 @@ def replay(
 
       millrace replay --agent duration,cost --verify
 
-      millrace replay --agent cost --diff 2
-
       millrace replay --agent cost --file rides.parquet --target parquet --into answers --workers 2
 
       millrace replay --resume
@@ -130,8 +128,9 @@ def replay(
     settings, console, manner = read_settings(), Console(stderr=as_json), Manner(rate, workers, sql_url, join, eager)
     source = Asked(topic, since, until, offsets, file, sql, events)
     if verify:
-        checked = make_plan(settings, agent, version, source)
-        raise typer.Exit(_verify(settings, checked, against.value, manner, console, as_json))
+        raise typer.Exit(
+            _verify(settings, make_plan(settings, agent, version, source), against, manner, console, as_json)
+        )
     if diff is not None and backfill:
         raise typer.BadParameter("one question at a time: --diff or --backfill")
 
@@ -169,9 +168,11 @@ def _replay(
 
 
 def _verify(
-    settings: "Settings", plan: "Plan", against: str, manner: "Manner", console: "Console", as_json: bool
+    settings: "Settings", plan: "Plan", against: Live, manner: "Manner", console: "Console", as_json: bool
 ) -> int:
     from app import embedded
     from cli.replay_verify import check
 
-    return asyncio.run(check(embedded.attached(settings, ["kafka"]), plan, against, manner.eager, console, as_json))
+    return asyncio.run(
+        check(embedded.attached(settings, ["kafka"]), plan, against.value, manner.eager, console, as_json)
+    )

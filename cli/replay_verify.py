@@ -48,7 +48,7 @@ async def _said(settings: Settings, agent: str, against: str) -> Said:
     topic = (await topic_admin.describe(settings, [PREDICTIONS])).topics.get(PREDICTIONS.name)
     if topic is None:
         raise ConfigurationError(f"there is no topic {PREDICTIONS.name}: nothing was said here yet")
-    return said_on_topic(settings.kafka or "", topic.partitions)
+    return said_on_topic(settings.kafka or "", topic.partitions, agent)
 
 
 def _lines(agent: str, console: Console) -> Callable[[int], None]:

@@ -18,8 +18,8 @@ from app.modes.dead_letters import PREDICTION_TOO_LARGE
 from app.modes.process import Failed, Processor
 from app.modes.read import reader
 from app.modes.replay.book import Advance, Book, Lane
-from app.modes.replay.files import arrow
 from app.modes.replay.rows import Answers, Columns, Zones
+from app.modes.replay.tables import arrow
 from app.replay_schema import failures, replayed
 from app.topics import MAX_PREDICTION_BYTES, REPLAYED
 

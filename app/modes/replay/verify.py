@@ -18,7 +18,7 @@ from msgspec import Struct, field
 from numpy.typing import NDArray
 from sqlalchemy import select
 
-from app.codec import Decoder, Record
+from app.codec import SOURCE, Decoder, Record
 from app.modes.read import reader
 from app.modes.replay.rows import Answers, Columns
 from app.modes.replay.score import Scoring, ahead, memory_of
@@ -113,13 +113,16 @@ class Table(NamedTuple):
 Said = AsyncIterator[Sequence[Prediction]]
 
 
-async def said_on_topic(brokers: str, partitions: int) -> Said:
-    """Every live prediction the log still has."""
+async def said_on_topic(brokers: str, partitions: int, agent: str) -> Said:
+    """Every live prediction of an agent the log still has."""
+    source_of = f"{SOURCE}/agents/{agent}".encode()
     for partition in range(partitions):
         async with reader(brokers, PREDICTIONS.name, partition) as source:
             first, end = await source.bounds()
             async for records in source.records(first, end):
-                messages, _ = _decoder.decode_batch(records)
+                # By the header, for to decode the track of every `eta` only to pass it over takes longest.
+                mine = [r for r in records if dict(r.headers).get("ce_source", source_of) == source_of]
+                messages, _ = _decoder.decode_batch(mine)
                 yield [message for message in messages if message is not None]
 
 

@@ -1,0 +1,218 @@
+"""Rows of Parquet and CSV files and of SQL queries, each as the JSON of an event. `app.modes.replay.files` replays them.
+
+Columns bear the names of the event's fields; a nested field is a column with a dot (`pickup.zone`), or a struct of Parquet.
+"""
+
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+import numpy as np
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.errors import ConfigurationError, ServiceUnavailable
+from app.store import engine_for
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Values = list[bytes]
+"""Rows as JSON, in order."""
+
+PIECE = 16_384
+"""Rows read at once."""
+
+_encode = msgspec.json.Encoder().encode
+_ORDERED = re.compile(r"\border\s+by\b", re.IGNORECASE)
+
+
+class Table(Protocol):
+    """Rows that can be read again, in the same order, from any row on.
+
+    Attributes:
+        shared: whether several workers may read parts of it at the same time.
+    """
+
+    shared: bool
+
+    def count(self) -> int: ...
+
+    def values(self, first: int, end: int) -> Iterator[Values]:
+        """Rows `first` to `end`, `end` excluded, in pieces of any size."""
+        ...
+
+
+class ParquetTable:
+    """A Parquet file, row group by row group; memory is that of one batch."""
+
+    shared = True
+
+    def __init__(self, path: Path, events: str | None) -> None:
+        self._events = events
+        parquet = arrow("pyarrow.parquet")
+        try:
+            self._file = parquet.ParquetFile(path)
+        except (arrow("pyarrow").ArrowInvalid, OSError) as error:
+            raise ConfigurationError(f"{path}: not a readable Parquet file ({error})") from error
+
+    def count(self) -> int:
+        return int(self._file.metadata.num_rows)
+
+    def values(self, first: int, end: int) -> Iterator[Values]:
+        """Row groups that lie wholly before `first` or after `end` are not read."""
+        groups: list[int] = []
+        row, skip = 0, 0
+        for group in range(self._file.num_row_groups):
+            rows = self._file.metadata.row_group(group).num_rows
+            if row + rows > first and row < end:
+                skip = first - row if not groups else skip
+                groups.append(group)
+            row += rows
+        left = end - first
+        for batch in self._file.iter_batches(PIECE, row_groups=groups):
+            piece = batch.slice(skip, left) if skip < batch.num_rows else batch.slice(0, 0)
+            skip = max(0, skip - batch.num_rows)
+            left -= piece.num_rows
+            if piece.num_rows:
+                yield rows_as_json(piece, self._events)
+            if left <= 0:
+                return
+
+
+class CsvTable:
+    """A CSV file with a header; numbers may be written as they are, an empty cell is an absent field."""
+
+    shared = False
+
+    def __init__(self, path: Path, events: str | None) -> None:
+        self._path, self._events = path, events
+
+    def count(self) -> int:
+        return sum(batch.num_rows for batch in self._batches())
+
+    def values(self, first: int, end: int) -> Iterator[Values]:
+        row = 0
+        for batch in self._batches():
+            piece = batch.slice(min(max(0, first - row), batch.num_rows), max(0, end - max(first, row)))
+            row += batch.num_rows
+            if piece.num_rows:
+                yield rows_as_json(piece, self._events)
+            if row >= end:
+                return
+
+    def _batches(self) -> "Iterator[pa.RecordBatch]":
+        csv, lib = arrow("pyarrow.csv"), arrow("pyarrow")
+        text_columns = {name: lib.string() for name in ("event_id", "user_id", "ride_id", "upload_id", "at", "title")}
+        options = csv.ConvertOptions(column_types=text_columns, strings_can_be_null=True)
+        try:
+            with csv.open_csv(self._path, convert_options=options) as reader:
+                yield from reader
+        except (lib.ArrowInvalid, OSError) as error:
+            raise ConfigurationError(f"{self._path}: not a readable CSV file ({error})") from error
+
+
+class QueryTable:
+    """What a SQL query returns. Its order must be the same each time, so that a run can be continued: it says ORDER BY."""
+
+    shared = False
+
+    def __init__(self, query: str, database_url: str, events: str | None) -> None:
+        if not _ORDERED.search(query):
+            raise ConfigurationError("--sql: say ORDER BY, over something unique, so that a run can be continued")
+        self._query, self._engine, self._events = query.rstrip().rstrip(";"), engine_for(database_url), events
+
+    def count(self) -> int:
+        counted = select(func.count()).select_from(text(f"({self._query}) AS rows_to_replay"))
+        try:
+            with self._engine.connect() as connection:
+                return int(connection.scalar(counted) or 0)
+        except SQLAlchemyError as error:
+            raise ConfigurationError(f"--sql: {str(error).splitlines()[0]}") from error
+
+    def values(self, first: int, end: int) -> Iterator[Values]:
+        try:
+            with self._engine.connect() as connection:
+                streamed = connection.execution_options(stream_results=True, yield_per=PIECE)
+                row = 0
+                for rows in streamed.execute(text(self._query)).mappings().partitions():
+                    fresh = rows[max(0, first - row) : max(0, end - row)]
+                    row += len(rows)
+                    if fresh:
+                        yield [_encode(_event(dict(one), self._events)) for one in fresh]
+        except SQLAlchemyError as error:
+            raise ServiceUnavailable("database", f"--sql: {str(error).splitlines()[0]}") from error
+
+
+def rows_as_json(batch: "pa.RecordBatch", events: str | None) -> Values:
+    """The rows of an Arrow batch, each as the JSON of an event; column by column, for Arrow's own way is ten times slower."""
+    columns: dict[str, list[Any]] = {"type": [events] * batch.num_rows} if events is not None else {}
+    inner: dict[str, dict[str, list[Any]]] = {}
+    sparse = False
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        outer, dot, field = name.partition(".")
+        if dot:
+            inner.setdefault(outer, {})[field] = _plain(column)
+        else:
+            columns[name] = _plain(column)
+            sparse = sparse or bool(column.null_count) or isinstance(columns[name][0], dict)
+    for outer, fields in inner.items():
+        columns[outer] = [_present(row) for row in _rows(fields)]
+    rows = _rows(columns)
+    return [_encode(row) for row in (map(_nested, rows) if sparse else rows)]
+
+
+def _rows(columns: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    names = list(columns)
+    return (dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True))
+
+
+def _present(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _plain(column: "pa.Array") -> list[Any]:
+    """As Python values; instants as text, for a datetime each costs more than all the rest."""
+    lib = arrow("pyarrow")
+    if lib.types.is_timestamp(column.type):
+        if column.type.tz is None:
+            raise ConfigurationError("instants need a time zone: write them with an offset, or as timestamps in UTC")
+        column = column.cast(lib.timestamp("us", "UTC"))
+        if not column.null_count:  # numpy words them twice as fast as Arrow
+            return [f"{at}Z" for at in np.datetime_as_string(column.to_numpy(zero_copy_only=False)).tolist()]
+        column = column.cast(lib.string())
+    listed: list[Any] = column.to_pylist()
+    return listed
+
+
+def _event(row: dict[str, Any], events: str | None) -> dict[str, Any]:
+    if events is not None:
+        row.setdefault("type", events)
+    return _nested(row)
+
+
+def _nested(row: dict[str, Any]) -> dict[str, Any]:
+    """Without what is absent, and `pickup.zone` in its place."""
+    event: dict[str, Any] = {}
+    for name, value in row.items():
+        if value is None:
+            continue
+        if isinstance(value, dict):
+            value = _present(value)
+        outer, dot, inner = name.partition(".")
+        if dot:
+            event.setdefault(outer, {})[inner] = value
+        else:
+            event[name] = value
+    return event
+
+
+def arrow(module: str) -> Any:
+    """Pyarrow, which is needed for files only."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigurationError("files need pyarrow: pip install 'millrace[train]'") from error
