@@ -5,15 +5,17 @@ Used by the loop, the decision worker and the gateway; `app.testing.MemoryBus` k
 
 import asyncio
 import random
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from functools import lru_cache
-from typing import NamedTuple, Protocol
+from functools import cached_property, lru_cache
+from typing import NamedTuple, Protocol, overload
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.partitioner import murmur2
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from app.codec import Headers
 from app.errors import DeliveryFailed, InvalidMessage
@@ -54,7 +56,7 @@ class Delivered(NamedTuple):
 class Producer(Protocol):
     """Sends records; one per process is enough."""
 
-    async def send(self, records: Sequence[Outgoing]) -> list[Delivered]:
+    async def send(self, records: Sequence[Outgoing]) -> Sequence[Delivered]:
         """Deliver all of them, in order per key. Raises `DeliveryFailed` when any was not acknowledged in time.
 
         After a failure the fate of each is unknown: send the same records again; every reader is idempotent. A record
@@ -65,7 +67,7 @@ class Producer(Protocol):
     async def close(self) -> None: ...
 
 
-async def deliver(producer: Producer, records: Sequence[Outgoing], tries: int = 5) -> list[Delivered]:
+async def deliver(producer: Producer, records: Sequence[Outgoing], tries: int = 5) -> Sequence[Delivered]:
     """Send until delivered: again after a failure, with a growing, jittered pause, `tries` times in all.
 
     Raises `DeliveryFailed` after the last; a worker then ends without a commit, and its successor repeats the work.
@@ -131,7 +133,7 @@ class KafkaProducer:
                 self._producer = producer
         return self._producer
 
-    async def send(self, records: Sequence[Outgoing]) -> list[Delivered]:
+    async def send(self, records: Sequence[Outgoing]) -> Sequence[Delivered]:
         """See `Producer.send`."""
         if not records:
             return []
@@ -175,39 +177,77 @@ async def _send_each(producer: AIOKafkaProducer, records: Sequence[Outgoing]) ->
     return [Delivered(where.topic, where.partition, where.offset) for where in done]
 
 
-async def _send_batches(producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> list[Delivered]:
+async def _send_batches(producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> "_Places":
     """Whole batches per partition, each built here and sent as one."""
-    rows: dict[tuple[str, int], list[int]] = defaultdict(list)
+    rows: dict[tuple[str, int | None], list[int]] = defaultdict(list)
     for row, record in enumerate(records):
-        rows[record.topic, await _partition(producer, record)].append(row)
-    delivered: dict[int, Delivered] = {}
-    await asyncio.gather(
-        *(_send_to(producer, topic, partition, records, of, delivered) for (topic, partition), of in rows.items())
-    )
-    return [delivered[row] for row in range(len(records))]
+        rows[record.topic, record.partition].append(row)
+    for topic in {topic for topic, partition in rows if partition is None}:
+        count = len(await producer.partitions_for(topic))
+        for row in rows.pop((topic, None)):
+            rows[topic, partition_of(records[row].key, count)].append(row)
+    sending = (_send_to(producer, topic, int(partition or 0), records, of) for (topic, partition), of in rows.items())
+    return _Places(len(records), [part for parts in await asyncio.gather(*sending) for part in parts])
 
 
 async def _send_to(
-    producer: AIOKafkaProducer,
-    topic: str,
-    partition: int,
-    records: Sequence[Outgoing],
-    rows: Sequence[int],
-    delivered: dict[int, Delivered],
-) -> None:
-    """Send the records of these rows to one partition and enter where each came to lie."""
-    pending: list[tuple[list[int], asyncio.Future[Delivered]]] = []
-    batch, inside = producer.create_batch(), list[int]()
-    for row in rows:
-        record = records[row]
-        while batch.append(timestamp=None, key=record.key, value=record.value, headers=list(record.headers)) is None:
-            pending.append((inside, await producer.send_batch(batch, topic, partition=partition)))
-            batch, inside = producer.create_batch(), []
-        inside.append(row)
-    pending.append((inside, await producer.send_batch(batch, topic, partition=partition)))
-    for inside, sent in pending:
-        first = (await sent).offset
-        delivered.update((row, Delivered(topic, partition, first + place)) for place, row in enumerate(inside))
+    producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[Outgoing], rows: Sequence[int]
+) -> list["_Part"]:
+    """Send the records of these rows, in order, to one partition."""
+    pending: list[tuple[Sequence[int], asyncio.Future[Delivered]]] = []
+    while rows:
+        batch = producer.create_batch()
+        taken = _fill(batch, [records[row] for row in rows])
+        pending.append((rows[:taken], await producer.send_batch(batch, topic, partition=partition)))
+        rows = rows[taken:]
+    return [_Part(topic, partition, inside, (await sent).offset) for inside, sent in pending]
+
+
+def _fill(batch: BatchBuilder, records: Sequence[Outgoing]) -> int:
+    """Put records into an empty batch until it is full; how many it took, at least one.
+
+    Past `BatchBuilder.append`, which adds half again to what its compiled `DefaultRecordBatchBuilder` needs (aiokafka 0.14).
+    """
+    append, at_ms, taken = batch._builder.append, time.time_ns() // 1_000_000, 0  # noqa: SLF001
+    for _, key, value, headers, _ in records:
+        if append(taken, at_ms, key, value, headers if type(headers) is list else list(headers)) is None:
+            break
+        taken += 1
+    batch._relative_offset = taken  # noqa: SLF001
+    return taken
+
+
+class _Part(NamedTuple):
+    """Rows of one call that went out as one batch, and the offset of the first."""
+
+    topic: str
+    partition: int
+    rows: Sequence[int]
+    offset: int
+
+
+class _Places(Sequence[Delivered]):
+    """Where each of a call's records came to lie; worked out when somebody asks, which for predictions nobody does."""
+
+    def __init__(self, count: int, parts: Sequence[_Part]) -> None:
+        self._count, self._parts = count, parts
+
+    @cached_property
+    def _all(self) -> list[Delivered]:
+        found: dict[int, Delivered] = {}
+        for topic, partition, rows, offset in self._parts:
+            found.update((row, Delivered(topic, partition, offset + place)) for place, row in enumerate(rows))
+        return [found[row] for row in range(self._count)]
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, row: int) -> Delivered: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Delivered]: ...
+    def __getitem__(self, row: int | slice) -> Delivered | list[Delivered]:
+        return self._all[row]
 
 
 async def _partition(producer: AIOKafkaProducer, record: Outgoing) -> int:

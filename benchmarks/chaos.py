@@ -199,7 +199,7 @@ async def _delivered(producer: KafkaProducer, record: Outgoing) -> list[Delivere
     """Send until Kafka has it. A record whose first try got through lies there twice: the audit counts both as bad."""
     while True:
         try:
-            return await producer.send([record])
+            return list(await producer.send([record]))
         except DeliveryFailed:
             await asyncio.sleep(0.5)
 

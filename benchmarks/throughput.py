@@ -87,7 +87,7 @@ class _MeteredProducer(KafkaProducer):
         super().__init__(brokers)
         self._meter = meter
 
-    async def send(self, records: Sequence[Outgoing]) -> list[Delivered]:
+    async def send(self, records: Sequence[Outgoing]) -> Sequence[Delivered]:
         delivered = await super().send(records)
         self._meter.answered(len(delivered))
         return delivered

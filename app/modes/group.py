@@ -13,11 +13,10 @@ from typing import Any
 
 from aiokafka.structs import TopicPartition
 from faust.types import TP
-from mode import CrashingSupervisor
 
 from app.modes.fetching import SharedFetches
 from app.modes.progress import RecordBatch
-from app.modes.transport import FETCH_BYTES, App, BeforeCommit, Committable, Rebalanced, TableManager, Undecoded
+from app.modes.transport import FETCH_BYTES, App, BatchMessage, BeforeCommit, Committable, Rebalanced, TableManager
 from app.settings import Settings
 from app.topics import Topic
 
@@ -54,9 +53,9 @@ class _Lane:
         busy: held while a batch is handled, so that its owner can look at what is between batches.
     """
 
-    waiting: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
+    waiting: asyncio.Queue[BatchMessage] = field(default_factory=asyncio.Queue)
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
-    held_back: Any = None
+    held_back: BatchMessage | None = None
 
 
 class Group:
@@ -100,8 +99,9 @@ class Group:
         self.app.limit_bytes, self.app.fetches = limit_bytes, fetches or SharedFetches()
         self.app.assigned, self.app.revoked = on_assigned, on_revoked
         self.app.before_commit = self._committable
-        channel = self.app.topic(*(topic.name for topic in topics), schema=Undecoded())
-        self.app.agent(channel, name="batches", supervisor_strategy=CrashingSupervisor)(self._deliver)
+        self.app.take = self._take
+        # Faust subscribes to what its agents read.
+        self.app.agent(self.app.topic(*(topic.name for topic in topics)), name="batches")(_never_called)
 
     async def run(self) -> None:
         """Consume until cancelled; then finish what is in hand, commit it and leave the group."""
@@ -157,13 +157,11 @@ class Group:
         await self.app.stop()
         await self._on_revoked(assigned)
 
-    async def _deliver(self, stream: Any) -> None:
-        """The Faust agent: hands every event to its lane. The progress bounds what can wait there."""
-        async for event in stream.noack().events():
-            partition = event.message.partition
-            if partition not in self._lanes:
-                self._open_lane(partition)
-            self._lanes[partition].waiting.put_nowait(event)
+    def _take(self, message: BatchMessage) -> None:
+        """Put a record set into its lane. The progress bounds what can wait there."""
+        if message.partition not in self._lanes:
+            self._open_lane(message.partition)
+        self._lanes[message.partition].waiting.put_nowait(message)
 
     def _open_lane(self, partition: int) -> None:
         lane = self._lanes[partition] = _Lane()
@@ -177,25 +175,25 @@ class Group:
 
     async def _run_lane(self, lane: _Lane) -> None:
         while True:
-            events = await self._gather(lane)
+            messages = await self._gather(lane)
             async with lane.busy:
-                for of_topic in _by_topic(events):
-                    await self._handle(_joined([event.value for event in of_topic]))
-                    for event in of_topic:
-                        event.ack()
+                for of_topic in _by_topic(messages):
+                    await self._handle(_joined([message.batch for message in of_topic]))
+                    for message in of_topic:
+                        self.app.consumer.ack(message)
 
-    async def _gather(self, lane: _Lane) -> list[Any]:
+    async def _gather(self, lane: _Lane) -> list[BatchMessage]:
         """What waits in the lane; with `within`, what comes until then."""
         first, lane.held_back = lane.held_back or await lane.waiting.get(), None
-        events, count = [first], len(first.value.records)
+        messages, count = [first], len(first.batch.records)
         deadline = time.monotonic() + self._batching.within.total_seconds()
-        while (event := await _next(lane.waiting, deadline)) is not None:
-            count += len(event.value.records)
+        while (message := await _next(lane.waiting, deadline)) is not None:
+            count += len(message.batch.records)
             if count > self._batching.max_records:
-                lane.held_back = event
+                lane.held_back = message
                 break
-            events.append(event)
-        return events
+            messages.append(message)
+        return messages
 
     async def _committable(self, offsets: Committable, last_chance: bool) -> Committable:
         """Ask `before_commit` partition by partition, between batches."""
@@ -210,8 +208,14 @@ class Group:
         return allowed
 
 
-async def _next(waiting: asyncio.Queue[Any], deadline: float) -> Any:
-    """The next event of a lane, or `None` at the deadline."""
+async def _never_called(stream: Any) -> None:
+    """The agent Faust knows of. Its stream stays empty: record sets go past it (`transport.Consumer`)."""
+    async for _ in stream:
+        raise AssertionError("a record set went through Faust's stream")
+
+
+async def _next(waiting: asyncio.Queue[BatchMessage], deadline: float) -> BatchMessage | None:
+    """The next record set of a lane, or `None` at the deadline."""
     try:
         return waiting.get_nowait()
     except asyncio.QueueEmpty:
@@ -224,11 +228,11 @@ async def _next(waiting: asyncio.Queue[Any], deadline: float) -> Any:
         return None
 
 
-def _by_topic(events: list[Any]) -> list[list[Any]]:
+def _by_topic(messages: list[BatchMessage]) -> list[list[BatchMessage]]:
     """Between topics there is no order to keep, so those of one topic come together."""
-    topics: dict[str, list[Any]] = {}
-    for event in events:
-        topics.setdefault(event.value.topic, []).append(event)
+    topics: dict[str, list[BatchMessage]] = {}
+    for message in messages:
+        topics.setdefault(message.batch.topic, []).append(message)
     return list(topics.values())
 
 

@@ -3,17 +3,19 @@
 `app.modes.stream` runs it on what arrives; replay and request-reply run the same on what they read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
+from functools import cache
+from typing import NamedTuple, get_args
 
 import numpy as np
+from prometheus_client import Counter
 
 from app.agent import Agent, Scores
 from app.bus import Outgoing
-from app.codec import SOURCE, Decoder, Headers, Record, encode, header
-from app.events import AnyEvent
+from app.codec import SOURCE, Decoder, Record, encode_all, header
+from app.events import AnyEvent, Kind
 from app.modes.dead_letters import PREDICTION_TOO_LARGE, SCORING_FAILED, cause_of, dead_letter
 from app.modes.scoring import Memory, Scorer
 from app.predictions import Prediction, Via
@@ -117,7 +119,17 @@ class Processor:
         self, records: Sequence[Record], events: Sequence[AnyEvent], scores: Scores, at: datetime
     ) -> list[tuple[Record, Prediction]]:
         agent, details = self._agent, scores.details or [None] * len(events)
-        now_ms = at.timestamp() * 1000
+        latencies = at.timestamp() * 1000 - np.array([record.timestamp_ms for record in records], np.float64)
+        latencies_ms = np.round(np.maximum(latencies, 0.0), 3).tolist()
+        stages = {kind: agent.stage(event) for kind, event in _one_of_each(events) if agent.scores(event)}
+        name, version, unit, arm, via, problems = (
+            agent.name,
+            self._version,
+            agent.unit,
+            self._arm,
+            self._via,
+            scores.problems,
+        )
         return [
             (
                 record,
@@ -126,45 +138,59 @@ class Processor:
                     subject_id=event.subject_id,
                     user_id=event.user_id,
                     kind=event.kind,
-                    model=agent.name,
-                    version=self._version,
+                    model=name,
+                    version=version,
                     value=value,
-                    unit=agent.unit,
+                    unit=unit,
                     topic=record.topic,
                     partition=record.partition,
                     offset=record.offset,
                     event_at=event.at,
                     at=at,
-                    latency_ms=round(max(0.0, now_ms - record.timestamp_ms), 3),
-                    stage=agent.stage(event),
-                    arm=self._arm,
-                    via=self._via,
+                    latency_ms=latency_ms,
+                    stage=stages[type(event)],
+                    arm=arm,
+                    via=via,
                     detail=detail,
                 ),
             )
-            for row, (record, event, value, detail) in enumerate(
-                zip(records, events, scores.values.tolist(), details, strict=True)
+            for row, (record, event, value, latency_ms, detail) in enumerate(
+                zip(records, events, scores.values.tolist(), latencies_ms, details, strict=True)
             )
-            if agent.scores(event) and row not in scores.problems
+            if type(event) in stages and row not in problems
         ]
+
+
+def _one_of_each(events: Sequence[AnyEvent]) -> Iterable[tuple[type[AnyEvent], AnyEvent]]:
+    """An event of each type there is: what depends on the type alone is asked once."""
+    return {type(event): event for event in events}.items()
 
 
 def outgoing(agent: str, outcome: Outcome) -> list[Outgoing]:
     """The records to deliver: predictions on the partition of what they answer, so that a join finds both; dead letters."""
-    headers, failed = _Headers(outcome.at), list(outcome.failed)
-    out = []
-    for record, prediction in outcome.predicted:
-        value = encode(prediction)
-        if (size := len(value) + len(record.key or b"") + _FRAME_BYTES) > MAX_PREDICTION_BYTES:
+    headers, failed, out = _Headers(outcome.at), list(outcome.failed), list[Outgoing]()
+    values = encode_all([prediction for _, prediction in outcome.predicted])
+    for (record, prediction), value in zip(outcome.predicted, values, strict=True):
+        key = record.key
+        if (size := len(value) + len(key or b"") + _FRAME_BYTES) > MAX_PREDICTION_BYTES:
             error = f"its prediction would take {size} bytes, and the topic takes {MAX_PREDICTION_BYTES}"
             failed.append(Failed(record, PREDICTION_TOO_LARGE, error))
         else:
-            topic = predictions_of(prediction.kind).name
-            out.append(Outgoing(topic, record.key, value, headers.of(record, prediction), record.partition))
-    RECORDS.labels(agent, "predicted").inc(len(out))
-    RECORDS.labels(agent, "failed").inc(len(failed))
+            topic, headed = _TOPICS[prediction.kind], headers.of(record, prediction)
+            out.append(_new(Outgoing, (topic, key, value, headed, record.partition)))
+    _count(agent, "predicted").inc(len(out))
+    _count(agent, "failed").inc(len(failed))
     out += [dead_letter(each.record, agent, each.cause, each.error, outcome.at) for each in failed]
     return out
+
+
+_new = tuple.__new__  # what `Outgoing(...)` does, without a call in Python for each
+_TOPICS = {kind: predictions_of(kind).name for kind in get_args(Kind)}
+
+
+@cache
+def _count(agent: str, ended: str) -> Counter:
+    return RECORDS.labels(agent, ended)
 
 
 class _Headers:
@@ -173,17 +199,24 @@ class _Headers:
     def __init__(self, at: datetime) -> None:
         self._time = ("ce_time", at.astimezone(UTC).isoformat().encode())
         self._type = ("ce_type", str(Prediction.__struct_config__.tag).encode())
-        self._version, self._content = ("ce_specversion", b"1.0"), ("content-type", b"application/json")
+        self._shared: dict[tuple[str, str], tuple[str, list[tuple[str, bytes]]]] = {}
 
-    def of(self, record: Record, prediction: Prediction) -> Headers:
-        model = prediction.model
-        headers = (
-            self._version,
-            ("ce_id", f"{prediction.event_id}.{model}.{prediction.version}".encode()),
+    def of(self, record: Record, prediction: Prediction) -> list[tuple[str, bytes]]:
+        said_by = prediction.model, prediction.version
+        ending, shared = self._shared.get(said_by) or self._share(*said_by)
+        headers = [("ce_id", (prediction.event_id + ending).encode()), *shared]
+        if record.headers and (trace := child_of(header(record.headers, "traceparent"))):
+            headers.append(("traceparent", trace.encode()))
+        return headers
+
+    def _share(self, model: str, version: str) -> tuple[str, list[tuple[str, bytes]]]:
+        source = ("ce_source", f"{SOURCE}/agents/{model}".encode())
+        shared = [
+            ("ce_specversion", b"1.0"),
             self._type,
-            ("ce_source", f"{SOURCE}/agents/{model}".encode()),
+            source,
             self._time,
-            self._content,
-        )
-        traceparent = child_of(header(record.headers, "traceparent")) if record.headers else None
-        return (*headers, ("traceparent", traceparent.encode())) if traceparent else headers
+            ("content-type", b"application/json"),
+        ]
+        self._shared[model, version] = found = (f".{model}.{version}", shared)
+        return found

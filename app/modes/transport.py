@@ -6,6 +6,7 @@ against faust-streaming 0.15.3; every override names what it replaces.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Set
 from typing import Any, cast
 
@@ -16,13 +17,14 @@ from aiokafka.structs import TopicPartition
 from faust.app import BootStrategy
 from faust.tables import manager
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP, AppT
+from faust.types import TP
 from faust.types.tuples import ConsumerMessage, Message
 from mode.utils.futures import maybe_async, notify
 
 from app.codec import Record
 from app.modes.fetching import SharedFetches
 from app.modes.progress import Progress, RecordBatch
+from app.modes.unpacking import arrival, unpack
 
 FETCH_BYTES = 1 << 20
 """At most so much of a partition per fetch: about 4,000 ride events, one batch of the usual `max_batch`."""
@@ -110,9 +112,13 @@ class InLoop(driver.AIOKafkaConsumerThread):
         timeout: float | None = None,  # noqa: ASYNC109 - Faust's signature
         max_records: int | None = None,  # noqa: ARG002 - the whole record set is drained
     ) -> dict[Any, list[RecordBatch]]:
-        fetchable = _Fetchable(active_partitions, self.consumer.progress)
-        fetched = await super()._fetch_records(consumer, cast("set[TP]", fetchable), timeout, None)
-        return {TP(*where): [_batch(where, records)] for where, records in fetched.items()}
+        fetchable = cast("set[TP]", _Fetchable(active_partitions, self.consumer.progress))
+        deadline = time.monotonic() + (timeout or 0.0)
+        while True:
+            unpack(consumer)
+            fetched = await super()._fetch_records(consumer, fetchable, 0, None)
+            if fetched or not self.consumer.flow_active or not await arrival(consumer, deadline - time.monotonic()):
+                return {TP(*where): [_batch(where, records)] for where, records in fetched.items()}
 
     def wake(self) -> None:
         """A partition has room again: a fetch that waits looks at what has arrived."""
@@ -140,6 +146,23 @@ class Consumer(driver.Consumer):
         """Replaces one message per record; entering the progress here keeps its order that of the fetches."""
         self.progress.enter(record)
         return BatchMessage(record, tp, self.app.consumer_generation_id)
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Replaces four tasks, a channel and a stream for each message: what was fetched is handed over at once.
+
+        Nothing is awaited in between, so there is nothing to interrupt when partitions are revoked; how much may be
+        in hand, the progress says.
+        """
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                async for where, message in self.getmany(timeout=1.0):
+                    self._unacked_messages.add(message)
+                    self._read_offset[where] = message.offset
+                    self.app.take(cast("BatchMessage", message))
+                await asyncio.sleep(0)  # `getmany` does not wait while there is something
+        except self.consumer_stopped_errors:
+            if not self.app.should_stop:
+                raise
 
     def ack(self, message: Message) -> bool:
         """Replaces Faust's list of every acked offset."""
@@ -205,16 +228,6 @@ class BatchMessage(ConsumerMessage):
         self.batch = batch
 
 
-class Undecoded(faust.Schema[None, RecordBatch]):
-    """The record set is the value: decoding is the loop's, where a bad record is a dead letter and not a crash."""
-
-    def loads_key(self, app: AppT, message: Message, **options: Any) -> None:
-        """A record set has no key; its records do."""
-
-    def loads_value(self, app: AppT, message: Message, **options: Any) -> RecordBatch:  # noqa: ARG002 - Faust's signature
-        return cast("BatchMessage", message).batch
-
-
 class _Boot(BootStrategy):
     enable_kafka_producer = False  # outputs go through app.bus, which says when they are delivered
 
@@ -225,6 +238,7 @@ class App(faust.App):
     Attributes:
         limit_bytes: how much of a partition may be in hand.
         fetches: shared with the other groups of the process.
+        take: is handed each record set; when everything that follows from it is delivered, the consumer is told (`ack`).
         before_commit: given the offsets that could be committed, and whether this is the last chance before the
             partitions are given up, returns those that shall be.
         failed: ends with the error that ended the app.
@@ -233,6 +247,7 @@ class App(faust.App):
     BootStrategy = _Boot
     limit_bytes: int = FETCH_BYTES
     fetches: SharedFetches
+    take: Callable[["BatchMessage"], None]
     before_commit: BeforeCommit
     assigned: Rebalanced
     revoked: Rebalanced
@@ -282,7 +297,10 @@ class App(faust.App):
             self.failed.set_exception(reason)
 
 
-def _batch(where: TopicPartition, records: list[aiokafka.ConsumerRecord[bytes, bytes]]) -> RecordBatch:
-    topic, partition = where
-    batch = [Record(topic, partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in records]
-    return RecordBatch(topic, partition, batch, sum(len(r.value) for r in batch if r.value is not None))
+def _batch(where: TopicPartition, records: list[Record]) -> RecordBatch:
+    return RecordBatch(
+        where.topic,
+        where.partition,
+        records,
+        sum([len(record.value) for record in records if record.value is not None]),
+    )

@@ -112,6 +112,6 @@ def test_predictions_leave_the_loop_with_the_headers_the_codec_gives() -> None:
         value=1.0, unit="min", topic="rides", partition=0, offset=0, event_at=ride.at, at=at, latency_ms=1.0,
     )  # fmt: skip
     (sent,) = outgoing("eta", Outcome(at, [(source, prediction)], []))
-    assert sent.headers == context(prediction)
+    assert dict(sent.headers) == dict(context(prediction))
     assert Decoder[Prediction](Prediction).decode(sent.value) == prediction
     assert isinstance(ride, RideRequested)
