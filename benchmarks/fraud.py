@@ -26,7 +26,7 @@ from app import embedded, topic_admin
 from app.errors import MillraceError
 from app.settings import Settings, read_settings
 from benchmarks import fraud_show
-from benchmarks.fraud_backlog import Drained, compare, ours, ratios
+from benchmarks.fraud_backlog import Drained, Ratio, compare, ours, ratios
 from benchmarks.fraud_kill import Killed, kill
 from benchmarks.fraud_sustained import Load, Sustained, sustain
 
@@ -39,7 +39,7 @@ class Found(Struct, omit_defaults=True):
 
     sustained: list[Sustained] = []
     backlog: list[Drained] = []
-    ratios: dict[str, float] = {}
+    ratios: dict[str, Ratio] = {}
     workers: list[Drained] = []
     killed: Killed | None = None
 

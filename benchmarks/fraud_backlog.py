@@ -130,9 +130,22 @@ async def _look(
     return looks
 
 
-def ratios(found: Sequence[Drained]) -> dict[str, float]:
-    """Our rate as a multiple of the others', of the two without a framework the faster."""
-    rates = {each.name: each.rate for each in found}
-    others = {"raw ceiling": max(rates.get(name, 0.0) for name in RAW)}
-    others |= {name: rate for name, rate in rates.items() if name not in (OURS, *RAW)}
-    return {name: rates[OURS] / rate for name, rate in others.items() if rate}
+class Ratio(Struct, frozen=True):
+    """Ours to another's: rate (more is better) and CPU time for the same number of transactions (less is better)."""
+
+    rate: float
+    cpu: float
+
+
+def ratios(found: Sequence[Drained]) -> dict[str, Ratio]:
+    """Ours to each of the others; of the two without a framework to the faster, as the raw ceiling."""
+    by_name = {each.name: each for each in found if each.events}
+    if OURS not in by_name:
+        return {}
+    us, raw = by_name.pop(OURS), [by_name.pop(name) for name in RAW if name in by_name]
+    others = ({"raw ceiling": max(raw, key=lambda each: each.rate)} if raw else {}) | by_name
+    return {
+        name: Ratio(us.rate / each.rate, us.cpu_s_per_100k / each.cpu_s_per_100k)
+        for name, each in others.items()
+        if each.rate and each.cpu_s
+    }

@@ -88,7 +88,10 @@ def backlog(found: Sequence[Drained]) -> Table:
 
 def ratio_lines(found: Sequence[Drained]) -> list[str]:
     aims = {name: f" (aim: {aim:g})" for name, aim in AIMS.items()}
-    return [f"{ratio:.2f} times {name}{aims.get(name, '')}" for name, ratio in ratios(found).items()]
+    return [
+        f"{ratio.rate:.2f} times {name}{aims.get(name, '')}, at {ratio.cpu:.2f} times its CPU time for a transaction"
+        for name, ratio in ratios(found).items()
+    ]
 
 
 def workers(found: Sequence[Drained], cores: int) -> Table:

@@ -40,10 +40,12 @@ GROUPS = (f"millrace.{AGENT}", card_worker.GROUP)
 DRAIN_S = 60.0
 """After the last transaction: what is not decided by then counts as lost."""
 
-GROWING = 0.01
-"""Lag that grows by more than this share of the rate is a system that does not keep up."""
+GROWING = 0.02
+"""Lag that grows by more than this share of the rate is a system that does not keep up. With a window of a second a look finds
+anything from nothing to a second's worth waiting, so that the slope over 30 looks strays by 0.6 % of the rate by itself."""
 
 EVERY_S = 1.0
+_STARTING_S = 0.05
 CARDS = 50_000
 _FEWEST = 4
 
@@ -206,12 +208,16 @@ async def _warm_up(settings: Settings, load: Load, run: str, ends: Ends) -> date
 
 
 async def _watch(sending: Child, parts: Mapping[str, Child], tally: Tally) -> list[Sample]:
-    """A sample a second until the generator has ended."""
+    """A sample a second, from the first transaction until the generator has ended."""
     samples, began = list[Sample](), time.monotonic()
     while sending.pid() is not None:
         if dead := [part for part in parts.values() if part.pid() is None]:
             raise SystemNotReady(f"{dead[0].name} ended in mid-run: {dead[0].said()}")
         made, predicted, decided = await tally.look()
+        if not made:  # the generator is still starting
+            began = time.monotonic()
+            await asyncio.sleep(_STARTING_S)
+            continue
         samples.append(Sample(time.monotonic() - began, made, made - predicted, made - decided))
         await asyncio.sleep(max(0.0, began + len(samples) * EVERY_S - time.monotonic()))
     return samples
@@ -228,8 +234,7 @@ def told(sending: Child) -> dict[str, Any]:
 
 def growth(samples: Sequence[Sample]) -> float:
     """Slope of the undecided over the second half of the samples, per second; 0 where there are too few to say."""
-    flowing = [sample for sample in samples if sample.made]
-    last = flowing[len(flowing) // 2 :]
+    last = samples[len(samples) // 2 :]
     if len(last) < _FEWEST:
         return 0.0
     return float(np.polyfit([sample.at_s for sample in last], [sample.undecided for sample in last], 1)[0])

@@ -68,16 +68,16 @@ def test_the_next_run_begins_after_the_last_one_in_event_time() -> None:
 
 
 def test_the_ceiling_is_the_faster_of_the_raw_ones() -> None:
-    names = {"raw: confluent-kafka": 80, "raw: aiokafka": 100, "plain faust": 2, "quixstreams, per record": 5}
-    found = [
-        Drained(OURS, events=90, seconds=1.0),
-        *(Drained(n, events=rate, seconds=1.0) for n, rate in names.items()),
-    ]
-    assert ratios([*found, Drained("quixstreams, batching sink", note="failed")]) == {
+    rates = {OURS: 90, "raw: confluent-kafka": 80, "raw: aiokafka": 100, "plain faust": 2, "quixstreams, per record": 5}
+    found = [Drained(name, events=rate, seconds=1.0, cpu_s=1.0) for name, rate in rates.items()]
+    told = ratios([*found, Drained("quixstreams, batching sink", note="failed")])
+    assert {name: ratio.rate for name, ratio in told.items()} == {
         "raw ceiling": 0.9,
         "plain faust": 45.0,
         "quixstreams, per record": 18.0,
     }
+    assert told["plain faust"].cpu == pytest.approx(2 / 90)
+    assert ratios([Drained(OURS, note="failed"), *found[1:]]) == {}
 
 
 def test_a_run_with_kills_is_whole_when_nothing_is_lost_and_the_state_is_the_same() -> None:
