@@ -139,6 +139,7 @@ class Loop:
             name: Processor(agent, ready.version, decoder, self._scorer) for name, decoder in decoders.items()
         }
         self._plain = Plain(agent, agent.shared(settings.database_url) if agent.shared is not None else None)
+        self._meters = _Meters(agent.name)
         self._worn_out = asyncio.Event()
         self._folds: dict[int, Fold] = {}
         within = window(agent, settings)
@@ -205,11 +206,11 @@ class Loop:
     async def _answer(self, topic: str, records: Sequence[Record], memory: Memory) -> None:
         name, hangs, started = self._agent.name, self._scorer.hangs, time.perf_counter()
         outcome = await self._processors[topic].process(records, memory)
-        SCORING.labels(name).observe(time.perf_counter() - started)
-        HANGS.labels(name).inc(self._scorer.hangs - hangs)
-        BATCH.labels(name).observe(len(records))
+        self._meters.scoring.observe(time.perf_counter() - started)
+        self._meters.hangs.inc(self._scorer.hangs - hangs)
+        self._meters.batch.observe(len(records))
         if records:
-            LATENCY.labels(name).observe(max(0.0, outcome.at.timestamp() - records[0].timestamp_ms / 1000))
+            self._meters.latency.observe(max(0.0, outcome.at.timestamp() - records[0].timestamp_ms / 1000))
         await deliver(self._producer, outgoing(name, outcome))
 
     async def _fold(self, partition: int) -> Fold:
@@ -240,6 +241,14 @@ class Loop:
 
     async def _forget(self, partitions: frozenset[TopicPartition]) -> None:  # noqa: ARG002 - a rebalance revokes all
         self._folds.clear()
+
+
+class _Meters:
+    """What is counted of one agent; each look-up by name costs as much as the counting."""
+
+    def __init__(self, name: str) -> None:
+        self.scoring, self.batch, self.latency = (each.labels(name) for each in (SCORING, BATCH, LATENCY))
+        self.hangs = HANGS.labels(name)
 
 
 def _parts(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
