@@ -69,9 +69,10 @@ def instant(text: str, option: str) -> datetime:
 
 def runs_table(found: Sequence["Run"], title: str) -> Table:
     """Runs as a person reads them, newest first."""
-    table = Table(title=title, title_justify="left")
-    for name in ("job", "as of", "state", "attempts", "model", "scored", "without score", "took", "note"):
-        table.add_column(name, justify="right" if name in {"attempts", "scored", "without score", "took"} else "left")
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in ("job", "as of", "state", "tries", "scored", "not", "took"):
+        table.add_column(name, justify="right" if name in {"tries", "scored", "not", "took"} else "left", no_wrap=True)
+    table.add_column("note")
     for run in found:
         table.add_row(*_cells(run))
     return table
@@ -130,4 +131,4 @@ def _cells(run: "Run") -> tuple[str, ...]:
     if run.state == "waiting":
         note = f"due {shown(run.due_at)}" + (f"; {run.error}" if run.error else "")
     counts = ("" if count is None else f"{count:,}" for count in (run.scored, run.problems))
-    return (run.job, shown(run.as_of), run.state, str(run.attempt), run.version or "", *counts, took, note)
+    return (run.job, shown(run.as_of), run.state, str(run.attempt), *counts, took, note)

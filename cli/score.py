@@ -85,7 +85,8 @@ def _said(run: "Run", fresh: bool) -> str:
         )
         return f"{title}: done{when}: {counts}"
     if run.state == "running":
-        return f"{title}: is being run by {run.worker}"
+        until = "" if run.lease_until is None else f"; if that one is gone, ask again after {run.lease_until:%H:%M:%S}Z"
+        return f"{title}: is being run by {run.worker}{until}"
     if not fresh:
         return f"{title}: waits, for another run of {run.job} is in progress"
     retry = "" if run.state == "failed" else f"; a scheduler tries it again at {shown(run.due_at)}"

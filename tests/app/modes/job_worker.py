@@ -33,4 +33,5 @@ def main(database: str, source: str, models: str, now: str, lease_s: str, catch_
         sys.stdout.write(f"{run.as_of.isoformat()} {run.state}\n")
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,7 +1,7 @@
 """One run: what cannot be scored says why, what is not whole is not seen, and an older worker changes nothing."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -119,8 +119,9 @@ def test_another_as_of_time_leaves_the_first_alone(url: str, runs: Runs, models:
 
 
 def test_a_worker_that_was_taken_for_dead_publishes_nothing(url: str, models: Registry) -> None:
-    """Its lease is over at once, and another takes the run over in the middle of it."""
-    slow, quick = Runs.open(url, timedelta(0)), Runs.open(url, timedelta(seconds=30))
+    """To another, whose clock is an hour ahead, its lease is over, and the run is taken over in the middle of it."""
+    slow = Runs.open(url)
+    quick = Runs(slow.engine, wall=lambda: datetime.now(UTC) + timedelta(hours=1))
     source = jobs.source(url, [float(row) for row in range(20, 45)])
     taken: list[Run] = []
 
@@ -138,7 +139,6 @@ def test_a_worker_that_was_taken_for_dead_publishes_nothing(url: str, models: Re
     for each in (metadata, staging_metadata, jobs.SCORES.metadata, jobs.numbers.metadata):
         each.drop_all(quick.engine)
     slow.close()
-    quick.close()
 
 
 def test_a_run_that_is_stopped_is_given_back(url: str, runs: Runs, models: Registry) -> None:

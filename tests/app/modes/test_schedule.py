@@ -215,7 +215,7 @@ def test_a_schedule_that_cannot_be_honoured_is_an_error_at_once(scheduler: Sched
 def test_several_schedulers_do_each_run_once_and_never_two_at_a_time(runs: Runs, start: Start) -> None:
     runs.settled_until("doubles", MONDAY - DAY)
     processes = [start(MONDAY + days(4), 30, "all") for _ in range(3)]
-    told = [process.communicate(timeout=60) for process in processes]
+    told = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], told
     done = sorted(line for out, _ in told for line in out.splitlines())
     left = [run for run in runs.history() if run.state != "done"]
@@ -232,7 +232,7 @@ def test_a_run_whose_worker_is_killed_is_taken_over_and_ends_the_same(
     runs: Runs, scheduler: Scheduler, clock: Clock, start: Start
 ) -> None:
     runs.settled_until("doubles", MONDAY - timedelta(hours=1))
-    victim = start(MONDAY, 1, "latest", "3")
+    victim = start(MONDAY, 5, "latest", "3")
     assert victim.stdout is not None
     assert victim.stdout.readline() == "working\n"
     clock.advance(3600)
@@ -241,7 +241,7 @@ def test_a_run_whose_worker_is_killed_is_taken_over_and_ends_the_same(
     with runs.engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM number_scores_staging")).scalar_one() == 20
     victim.kill()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not (taken := scheduler.tick()):
         assert time.monotonic() < deadline
     assert [(run.state, run.attempt, run.scored) for run in taken] == [("done", 2, 35)]
