@@ -122,10 +122,13 @@ def main() -> None:
     if chosen.rival == "route":
         route(settings, chosen.agent)
         return
-    plan = {int(connections): requests for connections, requests in chosen.plan.items()}
-    found = uvloop.run(faust_ask(settings, chosen.agent, plan))
+    uvloop.run(_report(settings, chosen.agent, {int(each): count for each, count in chosen.plan.items()}))
+
+
+async def _report(settings: Settings, agent: str, plan: dict[int, int]) -> None:
+    found = await faust_ask(settings, agent, plan)
     print(json.dumps({connections: asdict(load) for connections, load in found.items()}), flush=True)
-    os._exit(0)  # what Faust leaves running is of no interest
+    os._exit(0)  # Faust's worker, left to end by itself, waits for ever for its thread
 
 
 if __name__ == "__main__":

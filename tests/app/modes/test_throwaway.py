@@ -14,7 +14,9 @@ STATEFUL = [agent for agent in map(find, names()) if agent.state is not None and
 def test_what_is_declared_stateless_is(agent: Agent) -> None:
     """The same bits in a state that has seen it all before, and in an empty one."""
     events = Events()
-    opened = [each for each in (events.ride(), events.upload(), events.transaction()) if isinstance(each, agent.stateless)]
+    opened = [
+        each for each in (events.ride(), events.upload(), events.transaction()) if isinstance(each, agent.stateless)
+    ]
     assert opened
     assert agent.state is not None
     used = agent.state()
@@ -35,4 +37,6 @@ def test_requests_are_extracted_together_where_they_may_be_and_in_their_order_al
 
 def _moved(ride: Event) -> RidePositioned:
     ride_id = ride.subject_id  # type: ignore[attr-defined]  # a ride has one
-    return RidePositioned(event_id=f"p-{ride_id}", user_id=ride.user_id, at=ride.at, ride_id=ride_id, lat=40.7, lon=-73.9)
+    return RidePositioned(
+        event_id=f"p-{ride_id}", user_id=ride.user_id, at=ride.at, ride_id=ride_id, lat=40.7, lon=-73.9
+    )
