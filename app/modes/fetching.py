@@ -9,6 +9,8 @@ The one place that reaches into aiokafka's client (0.14).
 """
 
 import asyncio
+import math
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -24,6 +26,9 @@ _Question = tuple[object, ...]
 _KEPT = 8
 """Answers kept for members that ask a moment later: at 100 rides a second the slowest is one or two behind."""
 
+_KEPT_S = 0.5
+"""An older answer tells of an older end of the log, which the decision worker reads its clock by, and has no askers left."""
+
 _KEPT_BYTES = 64 << 10
 """Larger answers are not kept: whoever reads a backlog gains nothing from them, and they would hold memory."""
 
@@ -31,9 +36,10 @@ _KEPT_BYTES = 64 << 10
 class SharedFetches:
     """What the consumers of one process have asked, and what they were answered lately; they must be of one cluster."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._asked: dict[_Question, asyncio.Task[Any]] = {}
-        self._answered: OrderedDict[_Question, Any] = OrderedDict()
+        self._answered: OrderedDict[_Question, tuple[float, Any]] = OrderedDict()
 
     def join(self, consumer: AIOKafkaConsumer) -> None:
         """From now on this consumer, which is not started yet, shares its fetches."""
@@ -45,8 +51,9 @@ class SharedFetches:
         if not isinstance(request, FetchRequest):
             return await send(node_id, request, **options)
         question = _question(node_id, request)
-        if question in self._answered:
-            return self._answered[question]
+        at, answer = self._answered.get(question, (-math.inf, None))
+        if self._clock() - at < _KEPT_S:
+            return answer
         if (asked := self._asked.get(question)) is not None:
             try:
                 return await asyncio.shield(asked)
@@ -63,7 +70,7 @@ class SharedFetches:
     def _settle(self, question: _Question, task: "asyncio.Task[Any]") -> None:
         del self._asked[question]
         if not task.cancelled() and task.exception() is None and 0 < _size(task.result()) <= _KEPT_BYTES:
-            self._answered[question] = task.result()
+            self._answered[question] = self._clock(), task.result()
             if len(self._answered) > _KEPT:
                 self._answered.popitem(last=False)
 

@@ -96,7 +96,7 @@ class Group:
         self._lanes: dict[int, _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.app = _app(name, settings)
-        self.app.limit_bytes, self.app.fetches = limit_bytes, fetches or SharedFetches()
+        self.app.limit_bytes, self.app.fetches = limit_bytes, fetches
         self.app.assigned, self.app.revoked = on_assigned, on_revoked
         self.app.before_commit = self._committable
         self.app.take = self._take

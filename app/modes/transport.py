@@ -102,7 +102,8 @@ class InLoop(driver.AIOKafkaConsumerThread):
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
         )
-        self.consumer.app.fetches.join(consumer)
+        if self.consumer.app.fetches is not None:
+            self.consumer.app.fetches.join(consumer)
         return consumer
 
     async def _fetch_records(
@@ -237,7 +238,7 @@ class App(faust.App):
 
     Attributes:
         limit_bytes: how much of a partition may be in hand.
-        fetches: shared with the other groups of the process.
+        fetches: shared with the other groups of the process; none, when it is the only one.
         take: is handed each record set; when everything that follows from it is delivered, the consumer is told (`ack`).
         before_commit: given the offsets that could be committed, and whether this is the last chance before the
             partitions are given up, returns those that shall be.
@@ -246,7 +247,7 @@ class App(faust.App):
 
     BootStrategy = _Boot
     limit_bytes: int = FETCH_BYTES
-    fetches: SharedFetches
+    fetches: SharedFetches | None = None
     take: Callable[["BatchMessage"], None]
     before_commit: BeforeCommit
     assigned: Rebalanced

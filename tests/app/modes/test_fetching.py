@@ -85,6 +85,14 @@ async def test_old_answers_are_forgotten(fetches: SharedFetches) -> None:
     assert asker.sent == 101
 
 
+async def test_an_answer_is_given_again_for_a_moment_only() -> None:
+    now = [0.0]
+    asker = Asker(SharedFetches(clock=lambda: now[0]), some)
+    for now[0] in (0.0, 0.1, 60.0):
+        await asker.ask(3)
+    assert asker.sent == 2
+
+
 async def test_one_who_loses_interest_takes_the_answer_from_nobody(fetches: SharedFetches) -> None:
     free = asyncio.Event()
 
