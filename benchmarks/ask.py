@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import httpx
 from rich.console import Console
@@ -55,8 +56,7 @@ def load(url: str, token: str, requests: int, connections: int) -> Load:
     """The load generator, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.load", url, "--token", token, "--deadline-ms", str(DEADLINE_MS)]
     command += ["--requests", str(requests), "--connections", str(connections)]
-    said = json.loads(subprocess.run(command, input=BODY, stdout=subprocess.PIPE, check=True).stdout)
-    return Load(**{**said, "statuses": {int(status): count for status, count in said["statuses"].items()}})
+    return _read(json.loads(subprocess.run(command, input=BODY, stdout=subprocess.PIPE, check=True).stdout))
 
 
 @contextmanager
@@ -90,7 +90,12 @@ def faust(settings: Settings, agent: str, requests: int) -> Figures:
     command = [sys.executable, "-m", "benchmarks.ask_rivals", "faust", "--agent", agent]
     command += ["--plan", json.dumps(plan(requests))]
     said = subprocess.run(command, env=system.environment(settings), stdout=subprocess.PIPE, check=True).stdout
-    return {int(connections): Load(**found) for connections, found in json.loads(said).items()}
+    return {int(connections): _read(found) for connections, found in json.loads(said).items()}
+
+
+def _read(said: dict[str, Any]) -> Load:
+    """A `Load` back from its JSON, where every key is a text."""
+    return Load(**{**said, "statuses": {int(status): count for status, count in said["statuses"].items()}})
 
 
 def compare(settings: Settings, agent: str, requests: int, rivals: int) -> dict[str, Figures]:
@@ -116,7 +121,7 @@ def table(found: dict[str, Figures], agent: str) -> Table:
     """Milliseconds, answers a second, what was refused; and answers a second as a multiple of Faust's."""
     rows = Table(title=f"POST /v1/predict/{agent}, one instance each", title_justify="left")
     for name in ("connections", "", "p50 ms", "p99 ms", "max ms", "answers/s", "ratio to Faust", "not answered"):
-        rows.add_column(name, justify="left" if not name else "right")
+        rows.add_column(name, justify="left" if not name else "right", no_wrap=not name)
     for connections in CONNECTIONS:
         for name, figures in found.items():
             one = figures[connections]
