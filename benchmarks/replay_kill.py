@@ -38,9 +38,11 @@ def torture(settings: Settings, events: int, kills: int, agent: str = "duration"
     uvloop.run(fill(settings, events // _LIFE))
     replays, rng, name = Replays.open(settings.database_url), random.Random(7), uuid.uuid4().hex[:6]
     started = time.monotonic()
-    _finish(settings, start(settings, f"calm-{name}", agent))
+    # So that there are three slices for every kill, whatever the machine.
+    rate = ("--rate", str(events / kills / 1.5))
+    _finish(settings, start(settings, f"calm-{name}", "--agent", agent))
     took = time.monotonic() - started
-    done = killed(settings, replays, f"hurt-{name}", agent, kills, rng)
+    done = killed(settings, replays, f"hurt-{name}", ("--agent", agent, *rate), rate, kills, rng)
     calm, hurt = (rows(replays, f"{run}-{name}") for run in ("calm", "hurt"))
     replays.close()
     print(f"undisturbed: {len(calm):,} predictions in {took:.1f} s; killed {done} times: {len(hurt):,}")
@@ -50,10 +52,18 @@ def torture(settings: Settings, events: int, kills: int, agent: str = "duration"
     return {"predictions": len(calm), "kills": done}
 
 
-def killed(settings: Settings, replays: Replays, run: str, agent: str, kills: int, rng: random.Random) -> int:
+def killed(
+    settings: Settings,
+    replays: Replays,
+    run: str,
+    begin: Sequence[str],
+    go_on: Sequence[str],
+    kills: int,
+    rng: random.Random,
+) -> int:
     """A run to its end, killed after a random while whenever it has made some way; how often that was."""
     book, done = Book(replays, run), 0
-    process = start(settings, run, agent)
+    process = start(settings, run, *begin)
     while done < kills:
         before = book.standing().passed
         deadline = time.monotonic() + _PATIENCE_S
@@ -68,24 +78,14 @@ def killed(settings: Settings, replays: Replays, run: str, agent: str, kills: in
         process.kill()
         process.wait()
         done += 1
-        process = start(settings, run)
+        process = start(settings, run, *go_on)
     _finish(settings, process)
     return done
 
 
-def start(settings: Settings, run: str, agent: str | None = None, *options: str) -> "subprocess.Popen[bytes]":
-    """A worker of its own process: begins the run where an agent is named, else goes on with it."""
-    command = [
-        sys.executable,
-        "-m",
-        "cli",
-        "replay",
-        "--eager",
-        "--run",
-        run,
-        *(["--agent", agent] if agent else []),
-        *options,
-    ]
+def start(settings: Settings, run: str, *options: str) -> "subprocess.Popen[bytes]":
+    """A worker in a process of its own: begins the run where an agent is named, else goes on with it."""
+    command = [sys.executable, "-m", "cli", "replay", "--eager", "--run", run, *options]
     return subprocess.Popen(command, env=environment(settings), stdout=subprocess.DEVNULL)
 
 
