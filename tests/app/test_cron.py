@@ -50,7 +50,7 @@ def test_every_hour_is_every_real_hour() -> None:
 @given(
     expression=st.sampled_from([*PRESETS.values(), "30 2 * * *", "*/20 1-3 * * *", "0 2 25 10 *"]),
     zone=st.sampled_from(["UTC", BERLIN, "America/New_York", "Australia/Lord_Howe"]),
-    start=st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31)).map(lambda at: at.replace(tzinfo=UTC)),
+    start=st.timedeltas(timedelta(0), timedelta(days=730)).map(lambda later: datetime(2026, 1, 1, tzinfo=UTC) + later),
 )
 def test_dues_are_in_order_and_the_last_is_found_again(expression: str, zone: str, start: datetime) -> None:
     times = cron(expression, zone)

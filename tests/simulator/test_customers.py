@@ -38,9 +38,7 @@ def test_made_up_customers_behave_like_cdnows(engine: Engine) -> None:
         ).all()
         first, last = connection.execute(select(func.min(purchases.c.at), func.max(purchases.c.at))).one()
         before = connection.execute(
-            select(func.count())
-            .select_from(purchases.join(customers))
-            .where(purchases.c.at < customers.c.joined_at)
+            select(func.count()).select_from(purchases.join(customers)).where(purchases.c.at < customers.c.joined_at)
         ).scalar_one()
     assert len(per_customer) == 5000  # a customer is one because they bought something
     once = sum(row.n == 1 for row in per_customer) / 5000
