@@ -72,6 +72,8 @@ class Group:
             assigns anew, starting at the committed offsets.
         on_revoked: awaited after the last batch of these partitions is finished and committed; also at the end of run.
         before_commit: see `App`; called while no batch of the partitions in question is being handled.
+        due: whether `before_commit` has anything to do for this partition number now; if not, what is finished is committed
+            without waiting for the batch in hand.
         limit_bytes: how much of a partition may be in hand.
         fetches: shared with the other groups of the process; by default nothing is shared.
     """
@@ -86,12 +88,13 @@ class Group:
         on_assigned: Rebalanced = _nothing,
         on_revoked: Rebalanced = _nothing,
         before_commit: BeforeCommit | None = None,
+        due: Callable[[int], bool] = lambda _: True,
         batching: Batching = Batching(),
         limit_bytes: int = FETCH_BYTES,
         fetches: SharedFetches | None = None,
     ) -> None:
         self.name = name
-        self._handle, self._batching, self._before_commit = handle, batching, before_commit
+        self._handle, self._batching, self._before_commit, self._due = handle, batching, before_commit, due
         self._on_revoked = on_revoked
         self._lanes: dict[int, _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -201,6 +204,9 @@ class Group:
             return offsets
         allowed: dict[TopicPartition, int] = {}
         for partition in {where.partition for where in offsets}:
+            if not (last_chance or self._due(partition)):
+                allowed.update((where, offset) for where, offset in offsets.items() if where.partition == partition)
+                continue
             async with self._lanes[partition].busy:
                 finished = self.app.progress.committable()
                 here = {where: offset for where, offset in finished.items() if where.partition == partition}

@@ -152,6 +152,7 @@ class Loop:
             batching=Batching(agent.max_batch, within),
             limit_bytes=_WAITING_BYTES if within else FETCH_BYTES,
             before_commit=self._save if agent.state is not None else None,
+            due=self._due,
             fetches=fetches,
         )
         sources = Sources(topics, hears, settings.partitions)
@@ -230,6 +231,9 @@ class Loop:
                 await self._snapshots.hear(fold, records)
 
         await self.group.between_batches(tell)
+
+    def _due(self, partition: int) -> bool:
+        return partition not in self._folds or self._folds[partition].due
 
     async def _save(self, offsets: Committable, last_chance: bool) -> Committable:
         """Deliver the snapshots that are due, and let everything be committed: what follows a snapshot is read again."""
