@@ -15,16 +15,17 @@ from training.data.handbook import Transactions
 from training.recipe import Job, Metric, Trained, npz, recipe
 from training.recipes import _alarm
 
-Span = tuple[date, date]
-
 BANK, ULB = "fraud/handbook_simulated.parquet", "fraud/ulb_day1.parquet"
 
 WEEK = (date(2018, 7, 25), date(2018, 7, 31))
 TEST = (date(2018, 8, 8), date(2018, 8, 14))
-"""The split of the handbook's reference figures."""
+"""The split of the handbook's reference figures. Six weeks instead of one bring 0.01 of average precision, and cost as much
+of the area under the curve."""
 
-SERVED = (date(2018, 6, 15), WEEK[0] - timedelta(days=1))
-"""What the served model learns from; it is calibrated on the week after, and tested where the reference is."""
+SPLIT = "handbook, 25-31 Jul 2018 → 8-14 Aug 2018"
+
+BETWEEN = (WEEK[1] + timedelta(days=1), TEST[0] - timedelta(days=1))
+"""The week in which frauds are not known yet; the calibration waits for them, and so is made of it."""
 
 ROUNDS = 100
 PARAMETERS = {
@@ -48,24 +49,18 @@ _AT_ONCE = 8192
     "ULB's transactions under the Database Contents License.",
 )
 def train(job: Job) -> Trained:
-    """Serves a model of six weeks, calibrated; measures one of the handbook's single week too, as the reference was."""
+    """Serves what was measured: a model of the reference's week, calibrated on the week after."""
     bank, features = as_served(job)
-    served = _fit(job, features, bank, SERVED)
-    later = bank.between(*WEEK)
-    said, found = _alarm.curve(_says(served, features[later]), bank.fraud[later])
-    job.progress("measuring", 0.8)
-    week = _fit(job, features, bank, WEEK)
+    booster = _fit(job, features, bank)
+    later = bank.between(*BETWEEN)
+    said, found = _alarm.curve(_says(booster, features[later]), bank.fraud[later])
+    job.progress("measuring", 0.9)
     test = _alarm.unknown_cards(bank, WEEK, TEST)
-    calibrated = np.interp(_says(served, features[test]), said, found)
+    calibrated = np.interp(_says(booster, features[test]), said, found)
     return Trained(
-        files={"model.txt": text(served), "calibration.npz": npz(said=said, found=found)},
-        metrics=[
-            *_figures(bank, test, calibrated, SERVED, served=True),
-            _brier(bank, test, calibrated),
-            *_figures(bank, test, _says(week, features[test]), WEEK, served=False),
-            *_anonymised(job),
-        ],
-        rows=int(bank.between(*SERVED).sum()),
+        files={"model.txt": text(booster), "calibration.npz": npz(said=said, found=found)},
+        metrics=[*_figures(bank, test, calibrated), _brier(bank, test, calibrated), *_anonymised(job)],
+        rows=int(bank.between(*WEEK).sum()),
         split="By time; every feature was counted by the agent's own state from the events in their order, frauds "
         "reported seven days after. Tested without the cards known to be compromised, as in the handbook.",
         about="The probability that a card transaction is a fraud, from its amount, what its card did over the last 1, 7 "
@@ -89,7 +84,7 @@ def train(job: Job) -> Trained:
 def as_served(job: Job) -> tuple[Transactions, Floats]:
     """The bank's transactions from the warm-up to the end of the test, and what the agent would compute of each."""
     bank = handbook.read(job.path(BANK))
-    first = SERVED[0] - timedelta(days=TERMINAL_DAYS)
+    first = WEEK[0] - timedelta(days=TERMINAL_DAYS)
     bank = bank.where(bank.between(first, TEST[1]))
     features, cards = np.full((len(bank), len(COLUMNS)), np.nan), Cards()
     events = bank.stream()
@@ -101,8 +96,8 @@ def as_served(job: Job) -> tuple[Transactions, Floats]:
     return bank, features
 
 
-def _fit(job: Job, features: Floats, bank: Transactions, span: Span) -> lightgbm.Booster:
-    chosen = bank.between(*span) & (np.random.default_rng(job.seed).random(len(bank)) < job.sample)
+def _fit(job: Job, features: Floats, bank: Transactions) -> lightgbm.Booster:
+    chosen = bank.between(*WEEK) & (np.random.default_rng(job.seed).random(len(bank)) < job.sample)
     return fit(features[chosen], bank.fraud[chosen].astype(float), PARAMETERS, rounds=ROUNDS, seed=job.seed)
 
 
@@ -110,14 +105,9 @@ def _says(booster: lightgbm.Booster, features: Floats) -> Floats:
     return np.asarray(booster.predict(features, num_threads=2), np.float64)
 
 
-def _figures(bank: Transactions, test: NDArray[np.int64], said: Floats, span: Span, *, served: bool) -> list[Metric]:
+def _figures(bank: Transactions, test: NDArray[np.int64], said: Floats) -> list[Metric]:
     """AUC, average precision and card precision, beside an alarm by the amount alone."""
-    split, rule, fraud, usd = (
-        f"handbook, {_days(span)} → {_days(TEST)}",
-        "amount alone",
-        bank.fraud[test],
-        bank.usd[test],
-    )
+    rule, fraud, usd = "amount alone", bank.fraud[test], bank.usd[test]
     by_card = f"card precision@{_alarm.CHECKED_PER_DAY}"
     found = {
         "ROC AUC": (roc_auc_score(fraud, said), roc_auc_score(fraud, usd), 0.880),
@@ -125,17 +115,16 @@ def _figures(bank: Transactions, test: NDArray[np.int64], said: Floats, span: Sp
         by_card: (_alarm.card_precision(bank, test, said), _alarm.card_precision(bank, test, usd), 0.287),
     }
     return [
-        Metric(name, split, float(ours), float(amount), rule, reference, True, served)
+        Metric(name, SPLIT, float(ours), float(amount), rule, reference, True)
         for name, (ours, amount, reference) in found.items()
     ]
 
 
 def _brier(bank: Transactions, test: NDArray[np.int64], said: Floats) -> Metric:
     fraud = bank.fraud[test]
-    same = np.full(len(fraud), bank.fraud[bank.between(*SERVED)].mean())
-    split = f"handbook, {_days(SERVED)} → {_days(TEST)}"
+    same = np.full(len(fraud), bank.fraud[bank.between(*WEEK)].mean())
     ours, rule = brier_score_loss(fraud, said), brier_score_loss(fraud, same)
-    return Metric("Brier score", split, float(ours), float(rule), "the share of frauds")
+    return Metric("Brier score", SPLIT, float(ours), float(rule), "the share of frauds")
 
 
 def _anonymised(job: Job) -> list[Metric]:
@@ -151,8 +140,3 @@ def _anonymised(job: Job) -> list[Metric]:
         )
         for name, score in (("ROC AUC", roc_auc_score), ("average precision", average_precision_score))
     ]
-
-
-def _days(span: Span) -> str:
-    first, last = span
-    return f"{first.day} {first:%b} – {last.day} {last:%b %Y}"
