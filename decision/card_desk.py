@@ -157,18 +157,15 @@ def _case(said: CardPrediction, record: Record, now: datetime) -> Case:
 
 def _outgoing(asked: Asked, verdicts: Verdicts) -> list[Outgoing]:
     """A record for every decision, in their order, then the alerts; on the partition of their prediction, under its key."""
-    encode, name = codec.encode, DECISIONS.name
+    name, values = DECISIONS.name, codec.encode_all(verdicts.decisions)
     out = [
-        Outgoing(name, record.key, encode(decision), _headers(decision, record), record.partition)
-        for decision, record in zip(verdicts.decisions, asked.records, strict=True)
+        Outgoing(name, record.key, value, [("ce_id", decision.decision_id.encode()), *_SHARED], record.partition)
+        for decision, value, record in zip(verdicts.decisions, values, asked.records, strict=True)
     ]
+    for row in verdicts.held:
+        if traced := cards.trace(asked.records[row]):
+            out[row] = out[row]._replace(headers=[*out[row].headers, ("traceparent", traced.encode())])
     return [*out, *(out[row]._replace(topic=ALERTS.name) for row in verdicts.held)]
-
-
-def _headers(decision: Decision, record: Record) -> Headers:
-    headers = (("ce_id", decision.decision_id.encode()), *_SHARED)
-    traced = cards.trace(record) if record.headers and decision.action != "allow" else None
-    return (*headers, ("traceparent", traced.encode())) if traced else headers
 
 
 def _dead(failures: Sequence[Failure]) -> list[Outgoing]:
