@@ -30,8 +30,6 @@ async def cut(plan: Plan, source: Source) -> list[Cut]:
     for chosen in plan.chosen:
         agent = find(chosen.agent)
         spans = await source.spans(agent)
-        if agent.state is not None and len({span.topic for span in spans}) > 1:
-            raise ConfigurationError(f"agent {agent.name} keeps state over one topic, and here are several")
         cuts += [Cut(chosen, agent.unit, span) for span in spans]
     return cuts
 

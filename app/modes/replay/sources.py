@@ -87,6 +87,11 @@ class TopicSource:
     async def spans(self, agent: Agent) -> list[Span]:
         """Lanes of a partition each, cut further for an agent without state; one for all if workers share a state."""
         cuts = []
+        if agent.state is not None and (len(self._inputs(agent)) > 1 or agent.hears):
+            raise ConfigurationError(
+                f"agent {agent.name} keeps one state over several topics, and in which order it had read them is not known: "
+                "its past cannot be replayed from there"
+            )
         for topic in self._topics(agent):
             parts = await self._parts(topic, agent)
             if agent.shared is not None:
