@@ -113,6 +113,7 @@ EVENTS = st.lists(
             st.integers(0, 1),
         ),
         st.builds(made, st.just(0), st.integers(40, 43).map(float)),
+        st.builds(made, st.just(0), st.sampled_from([0.0, float(CARD_DAYS)])),  # the same bucket: one is too late
         st.builds(reported, st.integers(0, 1), DAYS),
     ),
     max_size=60,
