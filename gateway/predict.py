@@ -111,8 +111,8 @@ def deadline_s(request: Request) -> float:
 
 
 def _left(until: float) -> float:
-    """What is left of the caller's time: reading the body took some of it; a millisecond at the least."""
-    return max(0.001, until - asyncio.get_running_loop().time())
+    """What is left of the caller's time, reading the body took some of it; within what may be asked, for sums round."""
+    return min(MAX_WITHIN_S, max(0.001, until - asyncio.get_running_loop().time()))
 
 
 def _flag(request: Request, name: str, meanings: dict[str, bool]) -> bool:
