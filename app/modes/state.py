@@ -6,6 +6,7 @@ last snapshot, folds what was answered since (without answering it again), and p
 """
 
 import asyncio
+import copy
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +27,7 @@ from app.modes.scoring import Scorer
 from app.topics import Topic, state_topic
 
 EVERY = timedelta(seconds=10)
-"""Between snapshots. A kill costs folding so much again: two seconds or so at 65,000 records a second (docs/fraud.md)."""
+"""Between snapshots. A kill costs reading and folding so much again, without the model: seconds, at 65,000 records each."""
 
 _SHARE = 0.01
 """Of the time that snapshots of one partition may take: a large state, which costs half a second, waits longer."""
@@ -36,7 +37,7 @@ _LOOK_BACK = 8
 wrote behind it."""
 
 _REMEMBERED = 32_768
-"""Events after which the state is copied in memory: more would cost more to keep than a copy of some megabytes."""
+"""Events after which the state is copied in memory: half a kilobyte each, they would outgrow any state."""
 
 Offsets = Mapping[TopicPartition, int]
 
@@ -44,8 +45,8 @@ Offsets = Mapping[TopicPartition, int]
 class Fold:
     """A state and how far it has come; a failed call is taken back to what was kept before.
 
-    `app.modes.scoring.Memory` for one partition. What was folded since the last dump is kept as events, because folding
-    them again is the only way back that does not copy the whole state for every batch.
+    `app.modes.scoring.Memory` for one partition. What was folded since the last dump or copy is kept as events, because
+    folding them again is the only way back that does not copy the whole state for every batch.
 
     Attributes:
         offsets: the next record of each topic and partition that it has not seen.
@@ -55,7 +56,8 @@ class Fold:
     def __init__(
         self, agent: Agent, kind: type[State], snapshot: bytes | None = None, offsets: Offsets | None = None
     ) -> None:
-        self._agent, self._kind, self._base = agent, kind, snapshot
+        self._agent, self._kind = agent, kind
+        self._base: State | bytes | None = snapshot
         self._since: list[Event] = []
         self._state = self._fresh()
         self.offsets = dict(offsets or {})
@@ -68,7 +70,8 @@ class Fold:
     def keep(self, events: Sequence[Event]) -> None:
         self._since.extend(events)
         if len(self._since) > _REMEMBERED:
-            self.dump()
+            self._base = copy.deepcopy(self._state)
+            self._since.clear()
 
     def undo(self) -> None:
         self._state = self._fresh()
@@ -77,9 +80,9 @@ class Fold:
 
     def dump(self) -> bytes:
         """The state as it stands; it can be taken back to here from now on."""
-        self._base = self._state.dump()
+        self._base = dumped = self._state.dump()
         self._since.clear()
-        return self._base
+        return dumped
 
     def unseen(self, records: Sequence[Record]) -> Sequence[Record]:
         """Of records of one partition, in order, those it has not seen."""
@@ -98,7 +101,9 @@ class Fold:
         return self.saved is None or time.monotonic() - self.saved_at >= pause_s
 
     def _fresh(self) -> State:
-        return self._kind() if self._base is None else self._kind.restore(self._base)
+        if self._base is None:
+            return self._kind()
+        return self._kind.restore(self._base) if isinstance(self._base, bytes) else copy.deepcopy(self._base)
 
 
 @dataclass(frozen=True)

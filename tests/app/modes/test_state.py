@@ -17,9 +17,9 @@ from app import topic_admin
 from app.codec import Decoder
 from app.events import AnyTransaction, FraudReported, TransactionMade
 from app.modes.read import reader
-from app.modes.state import Snapshots, Sources
+from app.modes.state import _REMEMBERED, Fold, Snapshots, Sources
 from app.predictions import Prediction
-from app.testing import outgoing
+from app.testing import Events, outgoing
 from app.topics import CARD_PREDICTIONS, Topic
 
 _predictions, _events = Decoder[Prediction](Prediction), Decoder[AnyTransaction](AnyTransaction)
@@ -138,6 +138,21 @@ async def test_kill_9_leaves_the_cards_as_an_undisturbed_run_would(
         assert fold.dump() == (await bank.undisturbed(partition)).dump()
         assert fold.saved is not None  # it did not begin from nothing
     snapshots.close()
+
+
+def test_what_was_taken_in_can_be_taken_back_to_however_much_it_was(worker: ModuleType) -> None:
+    ready, events = worker.cards("any"), Events(users=50)
+    fold, undisturbed = Fold(ready.agent, Cards), Cards()
+    made = [events.transaction(amount_usd=number % 90) for number in range(_REMEMBERED + 3000)]
+    for start in range(0, len(made), 1000):
+        some = made[start : start + 1000]
+        fold.extract(some)
+        fold.keep(some)
+        undisturbed.extract(some)
+    for _ in range(2):
+        fold.extract(made[:500])
+        fold.undo()
+    assert fold.dump() == undisturbed.dump()
 
 
 async def test_a_report_reaches_the_state_of_every_partition_while_it_runs(bank: Bank) -> None:
