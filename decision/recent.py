@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 WINDOW = 65_536
 """Remembered per partition at least, twice as many at most: what an agent repeats after a kill is what it said since its last
-commit, two seconds (`app.modes.state.EVERY`) of at most 16,000 a second per partition, and a batch. Some 10 MB when full."""
+commit: a quarter of a second and a batch, at 16,000 a second per partition some 20,000. About 10 MB when full."""
 
 
 class Recent:
