@@ -45,6 +45,9 @@ from simulator.scenario import Options, Scenario
 PATIENCE_S = 60.0
 """After the last event: a killed member is missed after 10 s, and its partitions are then read again."""
 
+SPEED = 300.0
+"""Of the lives: an upload is changed up to an hour after it came, and the run ends with the last change."""
+
 QUIET_S = 2.0
 """Between two looks; and after the last one, for what comes twice."""
 
@@ -108,7 +111,13 @@ async def run(plan: Plan, system: System) -> Outcome:
     settings, rng = system.settings, Random(plan.seed)
     scenario = Scenario(
         Options(
-            f"chaos{plan.seed}", datetime.now(UTC), rate=plan.rate, seed=plan.seed, users=plan.users, count=plan.events
+            f"chaos{plan.seed}",
+            datetime.now(UTC),
+            rate=plan.rate,
+            speed=SPEED,
+            seed=plan.seed,
+            users=plan.users,
+            count=plan.events,
         )
     )
     badges, findings = Badges(read_secret(settings)), Findings()

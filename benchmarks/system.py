@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx
+import psutil
 
 from app.agent import names
 from app.embedded_process import free_port
@@ -23,6 +24,9 @@ CARRIED = ("kafka", "redis", "database", "registry", "port", "data_dir", "partit
 """The settings a child is given."""
 
 READY_S = 90.0
+SETTLED_S = 2.5
+"""A part is killed only after it has been up so long: what dies sooner its supervisor starts ever more slowly, up to 10 s."""
+
 _STOP_S = 20.0
 
 
@@ -51,9 +55,9 @@ class System:
         return {row["name"]: row["pid"] for row in state["processes"] if row["pid"]}
 
     def kill(self, candidates: Sequence[str], rng: random.Random) -> str | None:
-        """Kill -9 one of these parts; `None` when none of them runs at the moment."""
+        """Kill -9 one of these parts; `None` when none of them has been at work for a while."""
         running = self.processes()
-        alive = sorted(set(candidates) & running.keys())
+        alive = sorted(name for name in set(candidates) & running.keys() if _lived_s(running[name]) > SETTLED_S)
         if not alive:
             return None
         victim = rng.choice(alive)
@@ -95,6 +99,13 @@ def running(settings: Settings, agents: Sequence[str] = (), *, apart: bool = Fal
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _lived_s(pid: int) -> float:
+    try:
+        return time.time() - psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return 0.0
 
 
 def environment(settings: Settings) -> dict[str, str]:
