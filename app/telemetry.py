@@ -31,7 +31,10 @@ LATENCY = Histogram(
 HANGS = Counter("millrace_hangs", "Calls of a model or its features that did not return in time", ["agent"])
 REQUESTS = Counter("millrace_requests", "Synchronous questions taken, by how each ended", ["agent", "outcome"])
 REQUESTS_AT_ONCE = Histogram(
-    "millrace_requests_at_once", "Synchronous questions scored together", ["agent"], buckets=(1, 2, 4, 8, 16, 32, 64, 128)
+    "millrace_requests_at_once",
+    "Synchronous questions scored together",
+    ["agent"],
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128),
 )
 REPLIES = Counter("millrace_replies", "Answers that came in on our partition, by what they were", ["kind"])
 DECISIONS = Counter("millrace_decisions", "Decisions on the topic, repeats included", ["kind", "action"])

@@ -51,7 +51,8 @@ MAX_PREDICTION_BYTES = 1 << 20
 RIDES = Topic("rides", AnyRide, "user_id", timedelta(days=7))
 UPLOADS = Topic("uploads", AnyUpload, "user_id", timedelta(days=7))
 TRANSACTIONS: Mapping[Source, Topic] = {
-    source: Topic(f"transactions.{source}", TransactionMade, "card_id", timedelta(days=7)) for source in get_args(Source)
+    source: Topic(f"transactions.{source}", TransactionMade, "card_id", timedelta(days=7))
+    for source in get_args(Source)
 }
 CHARGEBACKS = Topic("chargebacks", FraudReported, "card_id", timedelta(days=30))
 """Apart from the transactions, so that whoever counts what came out need not read 65,000 a second to find them."""

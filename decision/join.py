@@ -140,7 +140,8 @@ class Join:
         for record in batch:
             message = record.message
             if isinstance(message, Prediction) and message.via == "ask":
-                position = record.position  # kept for whoever asks, but no event waits for it: see `app.asking.ID_PREFIX`
+                # Kept for whoever asks, but no event waits for it: see `app.asking.ID_PREFIX`.
+                position = record.position
                 effects.entry.answers.append(Answer(message, position.partition, position.offset))
             elif isinstance(message, Prediction):
                 self._answer(message, record.position, effects)
