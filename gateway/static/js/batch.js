@@ -41,6 +41,7 @@ async function load() {
   const [{ runs }, { reports }] = await Promise.all([feed.ask("/v1/batch/runs"), feed.ask("/v1/batch/reports")]);
   showRuns(runs, (run) => void attempt(() => openRun(run)));
   const first = runs.find((run) => run.state === "done");
+  for (const panel of ["scores", "likeliest-panel"]) byId(panel).hidden = !first;
   if (first) await openRun(first);
   await openReport(listReports(reports, (report) => void attempt(() => openReport(report))));
 }

@@ -8,7 +8,7 @@ export const minute = (at) => `${at.slice(0, 10)} ${at.slice(11, 16)}Z`;
 
 export function showRuns(runs, onOpen) {
   const rows = runs.map((run) => runRow(run, onOpen));
-  const none = el("td", { colspan: 9, class: "muted" }, "No run yet: `millrace score churn` makes one, `millrace schedule` one each day.");
+  const none = el("td", { colspan: 9, class: "muted" }, "No run yet: millrace score churn makes one, millrace schedule one each day.");
   byId("runs").replaceChildren(...(rows.length > 0 ? rows : [el("tr", {}, none)]));
 }
 

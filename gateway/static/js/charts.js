@@ -63,6 +63,6 @@ export function intervals(node, title, x, y, points) {
     },
     text: known.map((point) => point.n), hovertemplate: "%{x}: %{y:.3f} over %{text}<extra></extra>",
   };
-  const category = { xaxis: { type: "category" } };
-  void Plotly.react(node, [drawn], layout(title, x, y, category), CONFIG);
+  const heading = known.length > 0 ? title : `${title}: too few outcomes yet`;
+  void Plotly.react(node, [drawn], layout(heading, x, y, { xaxis: { type: "category" } }), CONFIG);
 }
