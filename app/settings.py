@@ -18,6 +18,9 @@ def _seconds(given: object) -> object:
         return given
 
 
+Duration = Annotated[timedelta, BeforeValidator(_seconds)]
+
+
 class Settings(BaseSettings):
     """The environment (prefix `MILLRACE_`) or a `.env` file."""
 
@@ -51,8 +54,8 @@ class Settings(BaseSettings):
     replication: Annotated[int, Field(ge=1, le=5)] = 1
     log_level: str = "WARNING"
 
-    ride_deadline: timedelta = Field(timedelta(seconds=2), description="a ride is decided this long after its request")
-    upload_deadline: timedelta = Field(timedelta(seconds=5), description="an upload is decided this long after it came")
+    ride_deadline: Duration = Field(timedelta(seconds=2), description="a ride is decided this long after its request")
+    upload_deadline: Duration = Field(timedelta(seconds=5), description="an upload is decided this long after it came")
     chargeback_usd: Annotated[float, Field(ge=0, le=1e6)] = Field(
         25.0, description="what a chargeback costs the bank besides the amount; fees of $15 to $50 are usual"
     )
@@ -66,29 +69,29 @@ class Settings(BaseSettings):
         100,
         description="allowed transactions a second that the store keeps, per worker; beyond, only the topic has them",
     )
-    first_estimate: timedelta = Field(
+    first_estimate: Duration = Field(
         timedelta(milliseconds=150),
         description="how long POST /v1/rides may wait for a first estimate; 0: none is asked",
     )
-    within: Annotated[timedelta, BeforeValidator(_seconds)] | None = Field(
+    within: Duration | None = Field(
         None,
         ge=timedelta(0),
         description="seconds that an agent which waits for fuller batches (fraud: 1) waits; 0: answers at once",
     )
-    commit_interval: timedelta = Field(
+    commit_interval: Duration = Field(
         timedelta(milliseconds=250),
         description="how often offsets are committed; bounds the duplicates after a kill",
     )
-    store_retention: timedelta = Field(
+    store_retention: Duration = Field(
         timedelta(days=2), description="how long the store keeps predictions and decisions; Kafka keeps its own"
     )
-    session_timeout: timedelta = Field(
+    session_timeout: Duration = Field(
         timedelta(seconds=6), description="how long a worker that died keeps its partitions; Kafka's own minimum is 6 s"
     )
-    score_timeout: timedelta = Field(
+    score_timeout: Duration = Field(
         timedelta(seconds=5), description="a model that takes longer for a batch is hanging"
     )
-    stuck_after: timedelta = Field(
+    stuck_after: Duration = Field(
         timedelta(seconds=60), description="lag with no progress for this long exits the worker"
     )
 
