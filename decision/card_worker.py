@@ -4,25 +4,22 @@ The wiring: the group -> `card_desk` (decide) -> `card_books` (store), topics `d
 committed when all that follows from them is delivered and counted; why it is not `decision.worker`: docs/decisions/0006.
 """
 
-import asyncio
 from collections.abc import Mapping
 from time import monotonic
 
 from aiokafka.structs import TopicPartition
 
-from app.bus import KafkaProducer, Producer
+from app.bus import Producer
 from app.card_journal import CardJournal
 from app.costs import Costs
-from app.errors import ConfigurationError
 from app.live import LivePublisher
 from app.modes.group import Group
-from app.modes.lifecycle import settle, together, until_stopped
+from app.modes.lifecycle import together
 from app.modes.progress import RecordBatch
 from app.modes.watchdog import watch
 from app.settings import Settings
-from app.telemetry import setup_logging
 from app.topics import CARD_PREDICTIONS, CHARGEBACKS
-from decision import housekeeping
+from decision import housekeeping, serving
 from decision.card_books import CardBooks
 from decision.card_desk import AGENT, CardDesk
 from decision.push import Announcer
@@ -86,18 +83,5 @@ class CardWorker:
 
 
 async def run(settings: Settings) -> None:
-    """Decide until SIGTERM or SIGINT. Raises what retrying did not heal; exits with `EXIT_STUCK` when it is stuck."""
-    setup_logging(settings.log_level)
-    if settings.kafka is None or settings.redis is None:
-        raise ConfigurationError(
-            "the decision worker needs MILLRACE_KAFKA and MILLRACE_REDIS; `millrace up` brings both"
-        )
-    journal = await asyncio.to_thread(CardJournal.open, settings.database_url)
-    producer, publisher = KafkaProducer(settings.kafka, GROUP), LivePublisher(settings.redis)
-    try:
-        settle()
-        await until_stopped(CardWorker(settings, journal, producer, publisher).serve())
-    finally:
-        await producer.close()
-        await publisher.close()
-        journal.close()
+    """See `decision.serving.serve`."""
+    await serving.serve(settings, GROUP, CardJournal.open, CardWorker)

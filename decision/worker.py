@@ -12,20 +12,19 @@ from aiokafka.structs import TopicPartition
 from faust.exceptions import ConsumerNotStarted
 from faust.types.tuples import TP
 
-from app.bus import KafkaProducer, Producer, deliver
-from app.errors import ConfigurationError
+from app.bus import Producer, deliver
 from app.events import Kind
 from app.journal import Journal
 from app.ledger import Made
 from app.live import LivePublisher
 from app.modes.group import Group
-from app.modes.lifecycle import settle, together, until_stopped
+from app.modes.lifecycle import together
 from app.modes.progress import RecordBatch
 from app.modes.watchdog import watch
 from app.settings import Settings
-from app.telemetry import RECORDS, setup_logging
+from app.telemetry import RECORDS
 from app.topics import PREDICTIONS
-from decision import housekeeping
+from decision import housekeeping, serving
 from decision.admission import AGENT, TOPICS, Admission
 from decision.books import Books
 from decision.desk import Desk, wall_clock
@@ -117,21 +116,8 @@ class Worker:
 
 
 async def run(settings: Settings) -> None:
-    """Decide until SIGTERM or SIGINT. Raises what retrying did not heal; exits with `EXIT_STUCK` when it is stuck."""
-    setup_logging(settings.log_level)
-    if settings.kafka is None or settings.redis is None:
-        raise ConfigurationError(
-            "the decision worker needs MILLRACE_KAFKA and MILLRACE_REDIS; `millrace up` brings both"
-        )
-    journal = await asyncio.to_thread(Journal.open, settings.database_url)
-    producer, publisher = KafkaProducer(settings.kafka, GROUP), LivePublisher(settings.redis)
-    try:
-        settle()
-        await until_stopped(Worker(settings, journal, producer, publisher).serve())
-    finally:
-        await producer.close()
-        await publisher.close()
-        journal.close()
+    """See `decision.serving.serve`."""
+    await serving.serve(settings, GROUP, Journal.open, Worker)
 
 
 async def _ends_with(task: "asyncio.Task[None]") -> None:

@@ -1,0 +1,50 @@
+"""The frame of both decision workers: what they stand on is opened, they run until told to stop, and it is closed again."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from app.bus import KafkaProducer
+from app.errors import ConfigurationError
+from app.live import LivePublisher
+from app.modes.lifecycle import settle, until_stopped
+from app.settings import Settings
+from app.telemetry import setup_logging
+
+
+class Closes(Protocol):
+    """A journal, of either worker."""
+
+    def close(self) -> None: ...
+
+
+class Serves(Protocol):
+    """A worker: `serve` runs until cancelled."""
+
+    async def serve(self) -> None: ...
+
+
+J = TypeVar("J", bound=Closes)
+
+
+async def serve(
+    settings: Settings,
+    group: str,
+    open_journal: Callable[[str], J],
+    worker: Callable[[Settings, J, KafkaProducer, LivePublisher], Serves],
+) -> None:
+    """Decide until SIGTERM or SIGINT. Raises what retrying did not heal; exits with `EXIT_STUCK` when it is stuck."""
+    setup_logging(settings.log_level)
+    if settings.kafka is None or settings.redis is None:
+        raise ConfigurationError(
+            "the decision worker needs MILLRACE_KAFKA and MILLRACE_REDIS; `millrace up` brings both"
+        )
+    journal = await asyncio.to_thread(open_journal, settings.database_url)
+    producer, publisher = KafkaProducer(settings.kafka, group), LivePublisher(settings.redis)
+    try:
+        settle()
+        await until_stopped(worker(settings, journal, producer, publisher).serve())
+    finally:
+        await producer.close()
+        await publisher.close()
+        journal.close()
