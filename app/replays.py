@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Self
 
 from sqlalchemy import Connection, Engine, inspect, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError
 
-from app.errors import ConfigurationError, ServiceUnavailable
+from app.errors import ConfigurationError
 from app.replay_schema import metadata
 from app.store import answering, engine_for
-
-_TRIES = 5
+from app.tables import create
 
 
 class Replays:
@@ -31,7 +30,7 @@ class Replays:
         Raises `ConfigurationError` for a url nobody understands, and for tables that are not ours as they are now.
         """
         replays = cls(engine_for(beside(database_url)))
-        replays._create()
+        create(replays.engine, metadata)
         replays._compare()
         return replays
 
@@ -49,16 +48,6 @@ class Replays:
         """A connection whose work is kept whole or not at all."""
         with answering(), self.engine.begin() as connection:
             yield connection
-
-    def _create(self) -> None:
-        """`CREATE TABLE` of two processes can collide; whoever lost finds the tables there on the next try."""
-        for attempt in range(_TRIES):
-            try:
-                metadata.create_all(self.engine)
-                return
-            except DBAPIError as error:
-                if attempt + 1 == _TRIES:
-                    raise ServiceUnavailable("database", str(error.orig)) from error
 
     def _compare(self) -> None:
         with self.connected() as connection:

@@ -19,14 +19,19 @@ def ensure(engine: Engine, metadata: MetaData, setting: str) -> None:
 
     Raises `ConfigurationError` for a table that lacks a column, and `ServiceUnavailable`.
     """
+    create(engine, metadata)
+    check(engine, metadata, setting)
+
+
+def create(engine: Engine, metadata: MetaData) -> None:
+    """Create what is missing; several processes may do so at the same time. Raises `ServiceUnavailable`."""
     for attempt in range(_TRIES):
         try:
             metadata.create_all(engine)
-            break
+            return
         except DBAPIError as error:  # whoever lost the race finds the tables there on the next try
             if attempt + 1 == _TRIES:
                 raise ServiceUnavailable("database", str(error.orig)) from error
-    check(engine, metadata, setting)
 
 
 def check(engine: Engine, metadata: MetaData, setting: str) -> None:
