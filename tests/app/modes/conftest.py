@@ -26,9 +26,12 @@ from app.codec import Decoder, Record, header
 from app.modes.read import reader
 from app.modes.stream import Loop, Ready
 from app.predictions import Prediction
+from app.run_schema import metadata, staging_metadata
+from app.runs import Runs
 from app.settings import Settings
 from app.testing import Events
 from app.topics import CARD_PREDICTIONS, DEAD_LETTERS, PREDICTIONS, RIDES, Topic, state_topic
+from tests.app.modes import jobs
 
 WORKER = Path(__file__).parent / "worker.py"
 _decoder = Decoder[Prediction](Prediction)
@@ -163,3 +166,21 @@ def start_worker(stage: Stage) -> Iterator[Callable[[str], subprocess.Popen[byte
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
         process.wait()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of a database of the test's own, on both kinds."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgres"))
+    return f"sqlite:///{tmp_path / 'book.db'}"
+
+
+@pytest.fixture
+def runs(url: str) -> Iterator[Runs]:
+    """The book of scheduled runs, empty, and again afterwards."""
+    runs = Runs.open(url, timedelta(seconds=30))
+    yield runs
+    for each in (metadata, staging_metadata, jobs.SCORES.metadata, jobs.numbers.metadata):
+        each.drop_all(runs.engine)
+    runs.close()

@@ -1,6 +1,5 @@
 """One run: what cannot be scored says why, what is not whole is not seen, and an older worker changes nothing."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,22 +14,6 @@ from app.store import engine_for
 from app.testing import Clock
 from tests.app.modes import jobs
 from tests.app.modes.jobs import DAY, MONDAY
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgresql":
-        return str(request.getfixturevalue("postgres"))
-    return f"sqlite:///{tmp_path / 'book.db'}"
-
-
-@pytest.fixture
-def runs(url: str) -> Iterator[Runs]:
-    runs = Runs.open(url, timedelta(seconds=30))
-    yield runs
-    for each in (metadata, staging_metadata, jobs.SCORES.metadata, jobs.numbers.metadata):
-        each.drop_all(runs.engine)
-    runs.close()
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from sqlalchemy import Engine, text
 from app.errors import ConfigurationError, ServiceUnavailable
 from app.modes.schedule import FIRST_PAUSE, LONGEST_PAUSE, Scheduler, pause
 from app.registry import Registry
-from app.run_schema import metadata, staging_metadata
 from app.runs import Runs
 from app.testing import Clock
 from tests.app.modes import jobs
@@ -24,22 +23,6 @@ from tests.app.modes.jobs import DAY, MONDAY
 
 ROOT = Path(__file__).parents[3]
 Start = Callable[..., subprocess.Popen[str]]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgresql":
-        return str(request.getfixturevalue("postgres"))
-    return f"sqlite:///{tmp_path / 'book.db'}"
-
-
-@pytest.fixture
-def runs(url: str) -> Iterator[Runs]:
-    runs = Runs.open(url, timedelta(seconds=30))
-    yield runs
-    for each in (metadata, staging_metadata, jobs.SCORES.metadata, jobs.numbers.metadata):
-        each.drop_all(runs.engine)
-    runs.close()
 
 
 @pytest.fixture
