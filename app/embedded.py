@@ -11,11 +11,11 @@ from contextlib import ExitStack, contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from app import embedded_aot, embedded_jars
-from app.embedded_kafka import apache_kafka, find_tansu, tansu
-from app.embedded_process import Recipe, Service, find, running
-from app.embedded_redis import find_redis, redis
 from app.errors import ConfigurationError, ServiceUnavailable
+from app.services import aot, jars
+from app.services.kafka import apache_kafka, find_tansu, tansu
+from app.services.process import Recipe, Service, find, running
+from app.services.redis import find_redis, redis
 from app.settings import Settings
 
 __all__ = ["Notice", "Service", "attached", "fetch_jars", "found", "prepare", "services"]
@@ -74,23 +74,23 @@ def attached(settings: Settings, parts: Sequence[str] = ("kafka", "redis")) -> S
 
 def fetch_jars(settings: Settings, notice: Notice = _to_stderr) -> None:
     """Fetch Apache Kafka's jars unless they are there, with a progress bar. Raises `ServiceUnavailable`."""
-    if embedded_jars.cached(settings):
+    if jars.cached(settings):
         return
-    size = sum(jar.size for jar in embedded_jars.jars())
-    notice(f"fetching Apache Kafka {embedded_jars.kafka_version()} ({size / 1e6:.0f} MB, once)")
+    size = sum(jar.size for jar in jars.jars())
+    notice(f"fetching Apache Kafka {jars.kafka_version()} ({size / 1e6:.0f} MB, once)")
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("jars", total=size)
-        embedded_jars.fetch(settings, lambda _name, done, _total: progress.advance(task, done))
+        jars.fetch(settings, lambda _name, done, _total: progress.advance(task, done))
 
 
 def prepare(settings: Settings, notice: Notice = _to_stderr) -> None:
     """All that a first start would do, and what makes later ones quick. Raises `ServiceUnavailable`."""
-    java = embedded_jars.find_java()
+    java = jars.find_java()
     if java is None:
         raise ServiceUnavailable("kafka", f"there is no Java 17 or newer: run {_INSTALL}")
     fetch_jars(settings, notice)
-    embedded_aot.train(java, embedded_jars.jar_directory(settings))
+    aot.train(java, jars.jar_directory(settings))
 
 
 def _redis(settings: Settings) -> Recipe:
@@ -115,12 +115,12 @@ def _broker(settings: Settings, notice: Notice) -> Recipe:
 
 
 def _apache_kafka(settings: Settings, notice: Notice) -> Recipe:
-    java = embedded_jars.find_java()
+    java = jars.find_java()
     if java is None:
         raise ServiceUnavailable("kafka", f"there is no Java 17 or newer: run {_INSTALL}, or set MILLRACE_KAFKA")
     fetch_jars(settings, notice)
-    jars = embedded_jars.jar_directory(settings)
-    return apache_kafka(settings.data_dir / "kafka", java, jars, embedded_aot.options(java, jars))
+    where = jars.jar_directory(settings)
+    return apache_kafka(settings.data_dir / "kafka", java, where, aot.options(java, where))
 
 
 def _tansu(settings: Settings, reason: str, notice: Notice) -> Recipe:

@@ -1,6 +1,6 @@
 """The store: cases, predictions, decisions, outcomes and live errors in SQL. SQLite embedded, PostgreSQL in service.
 
-The gateway reads here; the decision worker writes, through the `Journal` of `app.journal`. Everything is synchronous: call it through
+The gateway reads here; the decision worker writes, through the `Journal` of `app.sql.journal`. Everything is synchronous: call it through
 `asyncio.to_thread`. Every method raises `ServiceUnavailable("database")` when the database does not answer.
 """
 
@@ -32,9 +32,9 @@ from app import codec
 from app.costs import CHOICES
 from app.decisions import Decision
 from app.errors import ConfigurationError, ServiceUnavailable
-from app.ledger import ChargeTally, LiveError, SubjectKey
 from app.predictions import Prediction
-from app.schema import actions, cases, charge_tallies, decisions, live_errors, metadata, predictions
+from app.sql.ledger import ChargeTally, LiveError, SubjectKey
+from app.sql.schema import actions, cases, charge_tallies, decisions, live_errors, metadata, predictions
 from app.topics import DECISIONS, predictions_of
 
 _BUSY_S = 10.0  # SQLite: how long a writer waits for another; transactions here take milliseconds

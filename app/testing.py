@@ -11,12 +11,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from app.asking.requests import Answer
 from app.bus import Delivered, Outgoing, partition_of
 from app.codec import Record, context, encode
 from app.errors import DeliveryFailed, InvalidMessage, MillraceError, NotServed
 from app.events import ContentUploaded, Event, Place, RideRequested, TransactionMade
 from app.registry import Artifact
-from app.requests import Answer
 from app.topics import TOPICS
 
 START = datetime(2023, 2, 14, 8, 30, tzinfo=UTC)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal, get_args
 
+from app.asking.requests import MAX_REPLY_BYTES, Reply, Request
 from app.decisions import Decision
 from app.errors import TopicMismatch
 from app.events import AnyRide, AnyUpload, Event, FraudReported, Kind, RideEvent, Source, TransactionMade
 from app.predictions import Prediction
-from app.requests import MAX_REPLY_BYTES, Reply, Request
 from app.settings import Settings
 
 
@@ -134,7 +134,7 @@ def state_topic(agent: str) -> Topic:
 
 
 def request_topic(agent: str) -> Topic:
-    """The synchronous questions to an agent, see `app.requests`."""
+    """The synchronous questions to an agent, see `app.asking.requests`."""
     return Topic(f"requests.{agent}", Request, "none", timedelta(minutes=10), copartitioned=False, config=_PASSING)
 
 

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app import embedded
-from app.embedded_process import free_port
+from app.services.process import free_port
 from app.settings import Settings, read_settings
 from app.tokens import mint
 from benchmarks import system

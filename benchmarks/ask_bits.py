@@ -18,7 +18,7 @@ import uvloop
 
 from app import embedded
 from app.agent import Agent, find, names
-from app.asking import Asker, kafka_asker
+from app.asking.asker import Asker, kafka_asker
 from app.bus import KafkaProducer, Outgoing
 from app.codec import Decoder, context, encode
 from app.errors import ConfigurationError

@@ -18,7 +18,7 @@ import msgspec
 import psutil
 
 from app import embedded
-from app.asking import Asker, fresh_id, kafka_asker
+from app.asking.asker import Asker, fresh_id, kafka_asker
 from app.errors import AskingFailed
 from app.events import Place, RideRequested
 from app.settings import Settings

@@ -30,8 +30,8 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.decisions import Figure
-from app.embedded_process import free_port
 from app.live import Connected, LiveDecision
+from app.services.process import free_port
 from app.settings import Settings, read_settings
 from benchmarks.system import SystemNotReady, environment
 

@@ -44,8 +44,8 @@ from app.modes.replay.score import load
 from app.modes.replay.sources import Source, TopicSource
 from app.modes.replay.targets import StoreTarget
 from app.registry import open_registry
-from app.replays import Replays
 from app.settings import Settings, read_settings
+from app.sql.replays import Replays
 from app.testing import START
 from benchmarks.system import environment
 from benchmarks.throughput import preload_topic as preload

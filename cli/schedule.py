@@ -17,9 +17,9 @@ from rich.table import Table
 from app.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from app.job import Job
-    from app.runs import Run
+    from app.jobs.job import Job
     from app.settings import Settings
+    from app.sql.runs import Run
 
 app = typer.Typer(invoke_without_command=True, help="Run scheduled jobs when they are due, and look at them.")
 
@@ -97,8 +97,8 @@ def history(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per line")] = False,
 ) -> None:
     """What became of the runs: done, failed, waiting, skipped, and what hindered them."""
-    from app.runs import Runs
     from app.settings import read_settings
+    from app.sql.runs import Runs
     from cli import jobs as shared
 
     runs = Runs.open(read_settings().database_url)
@@ -113,7 +113,7 @@ def history(
 
 def _chosen(names: Sequence[str] | None, cron: str | None, zone: str | None, catch_up: CatchUp | None) -> list["Job"]:
     """The jobs with what was said on the command line; a schedule that cannot be honoured is an error now."""
-    from app import job as jobs
+    from app.jobs import job as jobs
     from app.modes.schedule import times_of
 
     found = [jobs.find(name) for name in names or jobs.names()]

@@ -9,9 +9,9 @@ from rich.console import Console
 from app.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from app.job import Job
+    from app.jobs.job import Job
     from app.modes.schedule import Scheduler
-    from app.runs import Run
+    from app.sql.runs import Run
 
 
 def score(
@@ -36,11 +36,11 @@ def score(
 
       millrace score churn --as-of 2026-11-01T00:00Z --top 20
     """
-    from app import customers
-    from app import job as jobs
+    from app.jobs import customers
+    from app.jobs import job as jobs
     from app.modes.schedule import times_of
     from app.settings import read_settings
-    from app.tables import check
+    from app.sql.tables import check
     from cli import jobs as shared
 
     job, now = jobs.find(name), datetime.now(UTC)

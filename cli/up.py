@@ -108,7 +108,7 @@ def _card_decision(settings: Settings) -> None:
 
 
 def _schedule(settings: Settings) -> None:
-    from app import job
+    from app.jobs import job
     from cli import schedule
 
     schedule.serve(settings, [job.find(name) for name in job.names()])

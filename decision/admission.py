@@ -15,9 +15,9 @@ from app.bus import Outgoing
 from app.codec import Failure, Record
 from app.errors import InvalidMessage
 from app.events import AnyEvent, Event
-from app.ledger import Position
 from app.modes.dead_letters import cause_of, dead_letter
 from app.predictions import Prediction
+from app.sql.ledger import Position
 from app.telemetry import child_of
 from app.topics import PREDICTIONS, RIDES, UPLOADS
 from decision.join import Sourced

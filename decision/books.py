@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeVar
 
 from app.decisions import Decision
 from app.errors import ServiceUnavailable
-from app.journal import Journal, Unpushed
-from app.ledger import DecisionKey, Entry, Made, Mark, SubjectKey
+from app.sql.journal import Journal, Unpushed
+from app.sql.ledger import DecisionKey, Entry, Made, Mark, SubjectKey
 from decision.join import Effects, Join, Sourced
 
 T = TypeVar("T")

@@ -1,6 +1,6 @@
 """The books of the card decisions: the journal, asked in a thread of its own, patiently; and what is to be written at the commit.
 
-Between `decision.card_worker` and `app.card_journal`; to `decision.push.Announcer` it is the outbox.
+Between `decision.card_worker` and `app.sql.card_journal`; to `decision.push.Announcer` it is the outbox.
 """
 
 import asyncio
@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TypeVar
 
-from app.card_journal import CardJournal, Count, Held
 from app.decisions import Decision
 from app.errors import ServiceUnavailable
 from app.events import FraudReported
-from app.journal import Unpushed
-from app.ledger import DecisionKey, Entry, Mark
+from app.sql.card_journal import CardJournal, Count, Held
+from app.sql.journal import Unpushed
+from app.sql.ledger import DecisionKey, Entry, Mark
 from decision.books import PAUSE_S, TRIES
 
 T = TypeVar("T")

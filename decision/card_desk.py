@@ -12,15 +12,15 @@ from time import monotonic
 
 from app import codec
 from app.bus import Delivered, Outgoing, Producer, deliver
-from app.card_journal import Held
 from app.codec import Failure, Headers, Record
 from app.costs import Costs
 from app.decisions import Decision
 from app.events import FraudReported
-from app.ledger import Answer, Case, DecisionKey, Entry, Made, Mark, Position
 from app.live import LiveUpdate
 from app.modes.dead_letters import cause_of, dead_letter
 from app.modes.progress import RecordBatch
+from app.sql.card_journal import Held
+from app.sql.ledger import Answer, Case, DecisionKey, Entry, Made, Mark, Position
 from app.telemetry import DECISIONS as DECIDED
 from app.telemetry import RECORDS
 from app.topics import ALERTS, CHARGEBACKS, DECISIONS

@@ -10,7 +10,6 @@ from time import monotonic
 from aiokafka.structs import TopicPartition
 
 from app.bus import Producer
-from app.card_journal import CardJournal
 from app.costs import Costs
 from app.live import LivePublisher
 from app.modes.group import Group
@@ -18,6 +17,7 @@ from app.modes.lifecycle import together
 from app.modes.progress import RecordBatch
 from app.modes.watchdog import watch
 from app.settings import Settings
+from app.sql.card_journal import CardJournal
 from app.topics import CARD_PREDICTIONS, CHARGEBACKS
 from decision import housekeeping, serving
 from decision.card_books import CardBooks

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from app.journal import Unpushed
-from app.ledger import Entry, Mark
+from app.sql.journal import Unpushed
+from app.sql.ledger import Entry, Mark
 from decision.books import Books, Laid
 from decision.join import Sourced
 from decision.push import Parcel, Push

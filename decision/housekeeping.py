@@ -5,7 +5,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 
 from app.errors import ServiceUnavailable
-from app.journal import Journal
+from app.sql.journal import Journal
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from app.decisions import Decision, Figure
 from app.events import OPENING, Event, Kind, RideCancelled, RideCompleted, RideEvent, UploadEvent
-from app.ledger import UNDECIDED, Answer, Case, Entry, Made, Position, Subject, SubjectKey, Truth
 from app.predictions import Prediction
+from app.sql.ledger import UNDECIDED, Answer, Case, Entry, Made, Position, Subject, SubjectKey, Truth
 from decision.policy import EXPECTED, Verdict
 from decision.truth import Said, count, said
 
@@ -140,7 +140,7 @@ class Join:
         for record in batch:
             message = record.message
             if isinstance(message, Prediction) and message.via == "ask":
-                # Kept for whoever asks, but no event waits for it: see `app.asking.ID_PREFIX`.
+                # Kept for whoever asks, but no event waits for it: see `app.asking.asker.ID_PREFIX`.
                 position = record.position
                 effects.entry.answers.append(Answer(message, position.partition, position.offset))
             elif isinstance(message, Prediction):

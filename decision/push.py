@@ -13,10 +13,10 @@ from typing import Protocol
 from app import codec
 from app.bus import Delivered, Outgoing, Producer, deliver
 from app.errors import ServiceUnavailable
-from app.journal import Unpushed
-from app.ledger import DecisionKey, Made, Mark
 from app.live import LiveUpdate
 from app.predictions import Prediction
+from app.sql.journal import Unpushed
+from app.sql.ledger import DecisionKey, Made, Mark
 from app.telemetry import DECISIONS as DECIDED
 from app.telemetry import MISSING
 from app.topics import DECISIONS

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from app.decisions import Figure
 from app.events import RideCompleted
-from app.ledger import ErrorKey, ErrorSum, Truth
 from app.predictions import Prediction, Stage
+from app.sql.ledger import ErrorKey, ErrorSum, Truth
 
 
 class Said(NamedTuple):

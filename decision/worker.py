@@ -14,14 +14,14 @@ from faust.types.tuples import TP
 
 from app.bus import Producer, deliver
 from app.events import Kind
-from app.journal import Journal
-from app.ledger import Made
 from app.live import LivePublisher
 from app.modes.group import Group
 from app.modes.lifecycle import together
 from app.modes.progress import RecordBatch
 from app.modes.watchdog import watch
 from app.settings import Settings
+from app.sql.journal import Journal
+from app.sql.ledger import Made
 from app.telemetry import RECORDS
 from app.topics import PREDICTIONS
 from decision import housekeeping, serving

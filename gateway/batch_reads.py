@@ -18,9 +18,9 @@ from app.store import answering
 from gateway.problems import Refused
 
 if TYPE_CHECKING:
-    from app.job import Job
-    from app.replays import Replays
-    from app.runs import Runs
+    from app.jobs.job import Job
+    from app.sql.replays import Replays
+    from app.sql.runs import Runs
 
 RUNS = 200
 LIKELIEST = 50
@@ -73,7 +73,7 @@ class BatchReads:
 
     def reports(self) -> list[dict[str, Any]]:
         """The head of every what-if report, newest first."""
-        from app.replay_schema import whatif
+        from app.sql.replay_schema import whatif
 
         with self._replays.connected() as connection:
             return [row._asdict() for row in connection.execute(select(whatif).order_by(whatif.c.made_at.desc()))]
@@ -89,19 +89,19 @@ class BatchReads:
 
     @cached_property
     def _runs(self) -> "Runs":
-        from app.runs import Runs
+        from app.sql.runs import Runs
 
         return Runs.open(self._url)
 
     @cached_property
     def _replays(self) -> "Replays":
-        from app.replays import Replays
+        from app.sql.replays import Replays
 
         return Replays.open(self._url)
 
     def _job(self, name: str) -> "Job":
-        from app import job as jobs
-        from app.tables import ensure
+        from app.jobs import job as jobs
+        from app.sql.tables import ensure
 
         if name not in jobs.names():
             raise _unknown(f"no job {name!r}; there are: {', '.join(jobs.names())}")

@@ -7,8 +7,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from app.asking.requests import REQUESTS_SUFFIX
 from app.errors import ServiceUnavailable
-from app.requests import REQUESTS_SUFFIX
 from app.topics import CARD_PREDICTIONS, DECISIONS, EVENTS, PREDICTIONS
 
 GROUP_PREFIX = "millrace."

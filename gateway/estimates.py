@@ -1,12 +1,12 @@
 """The first estimate of a ride: asked for while its request is on its way to Kafka, and never waited for beyond a short deadline.
 
-Between `gateway.routes` and `app.asking`.
+Between `gateway.routes` and `app.asking.asker`.
 """
 
 import asyncio
 from datetime import timedelta
 
-from app.asking import Asks
+from app.asking.asker import Asks
 from app.errors import AskingFailed
 from app.events import RideRequested
 

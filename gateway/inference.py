@@ -1,7 +1,7 @@
 """The Open Inference Protocol v2: every agent as a model that Triton's, KServe's and anybody's clients can ask.
 
 Metadata and health are open, as probes and tools expect; inference takes a token, as `/v1/predict` does. A request is
-tensors (`gateway.tensors`), its rows are events (`gateway.signature`), and they are asked as one question (`app.asking`).
+tensors (`gateway.tensors`), its rows are events (`gateway.signature`), and they are asked as one question (`app.asking.asker`).
 """
 
 import asyncio
@@ -16,9 +16,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.asking import Asks
+from app.asking.asker import Asks
+from app.asking.requests import MAX_REQUEST_BYTES, MAX_ROWS, MAX_WITHIN_S
 from app.errors import InvalidMessage, NotServed, TooLarge
-from app.requests import MAX_REQUEST_BYTES, MAX_ROWS, MAX_WITHIN_S
 from app.tokens import EVENTS_WRITE
 from gateway import bodies
 from gateway.auth import Door

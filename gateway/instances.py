@@ -10,10 +10,10 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 
 from app.agent import Agent
-from app.asking import ID_PREFIX, fresh_id
+from app.asking.asker import ID_PREFIX, fresh_id
+from app.asking.requests import MAX_ROWS
 from app.errors import InvalidMessage
 from app.events import Event
-from app.requests import MAX_ROWS
 from gateway import bodies
 from gateway.bodies import BODIES, Body
 from gateway.problems import Refused

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from app import agent, topic_admin
-from app.asking import Asks, kafka_asker
+from app.asking.asker import Asks, kafka_asker
 from app.bus import KafkaProducer, Producer
 from app.costs import Costs
 from app.errors import ConfigurationError, MillraceError, ServiceUnavailable

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.card_figures import CardFigures
 from app.errors import ServiceUnavailable
+from app.sql.card_figures import CardFigures
 
 # A POST takes a few milliseconds, its deadline is 5 s.
 BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -28,7 +28,7 @@ CARDS = {
     "recall": "of those reported so far, the share held",
     "saved_usd": "what the caught frauds would have cost, less reviews and blocks nobody reported",
 }
-"""Fields of `app.card_figures.CardFigures`."""
+"""Fields of `app.sql.card_figures.CardFigures`."""
 
 
 class Metrics:

@@ -6,7 +6,7 @@ from typing import cast
 
 import msgspec
 
-from app.requests import MAX_ROWS
+from app.asking.requests import MAX_ROWS
 from app.tokens import DECISIONS_READ, EVENTS_WRITE, LIVE_READ, STATUS_READ
 from gateway import bodies
 from gateway import openapi_batch as batch

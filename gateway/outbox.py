@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from app import codec
-from app.asking import ID_PREFIX
+from app.asking.asker import ID_PREFIX
 from app.bus import Delivered, Outgoing, Producer
 from app.errors import DeliveryFailed, InvalidMessage, MillraceError, ServiceUnavailable
 from app.events import Event

@@ -1,6 +1,6 @@
 """`POST /v1/predict/{agent}`: ask an agent and wait; with `?wait=decision`, post the events and wait for what is decided.
 
-The contract is worded in `gateway.openapi`; the waiting is `app.asking`'s and `gateway.verdicts`'.
+The contract is worded in `gateway.openapi`; the waiting is `app.asking.asker`'s and `gateway.verdicts`'.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app import agent
-from app.asking import Asks
+from app.asking.asker import Asks
+from app.asking.requests import MAX_REQUEST_BYTES, MAX_WITHIN_S, Answer
 from app.errors import ConfigurationError, InvalidMessage
 from app.events import Event
 from app.predictions import Detail
-from app.requests import MAX_REQUEST_BYTES, MAX_WITHIN_S, Answer
 from app.tokens import EVENTS_WRITE, Identity
 from gateway.auth import Door
 from gateway.instances import Instances

@@ -7,12 +7,12 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from app.card_figures import CardFigures, figures
 from app.costs import Costs
 from app.decisions import Decision
 from app.errors import ServiceUnavailable
-from app.ledger import LiveError, SubjectKey
 from app.predictions import Prediction
+from app.sql.card_figures import CardFigures, figures
+from app.sql.ledger import LiveError, SubjectKey
 from app.store import Store
 
 T = TypeVar("T")

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from app.agent import Agent
-from app.asking import fresh_id
+from app.asking.asker import fresh_id
+from app.asking.requests import Answer
 from app.errors import InvalidMessage
 from app.events import Event
-from app.requests import Answer
 from gateway import bodies
 from gateway.bodies import Body
 from gateway.inputs import Input, inputs_of, nested_in, present

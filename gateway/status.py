@@ -12,10 +12,10 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from app.card_figures import CardFigures
 from app.errors import MillraceError, ServiceUnavailable
-from app.ledger import LiveError
 from app.live_log import UNREACHABLE
+from app.sql.card_figures import CardFigures
+from app.sql.ledger import LiveError
 from app.topics import CARD_PREDICTIONS, DECISIONS, EVENTS, PREDICTIONS
 from gateway.books import Books, Ends
 from gateway.reads import Reads

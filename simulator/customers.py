@@ -15,9 +15,9 @@ import numpy as np
 from numpy.random import Generator
 from sqlalchemy import Engine, func, select
 
-from app import bulk
-from app.customers import customers, purchases, read_log
 from app.errors import ConfigurationError
+from app.jobs.customers import customers, purchases, read_log
+from app.sql import bulk
 from app.store import answering
 
 PACE_SHAPE, PACE_SCALE_WEEKS = 0.243, 4.414

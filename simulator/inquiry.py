@@ -7,7 +7,7 @@ from typing import Self
 import aiohttp
 import msgspec
 
-from app.ledger import LiveError
+from app.sql.ledger import LiveError
 from simulator.badges import Badges
 from simulator.errors import NoGateway
 

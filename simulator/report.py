@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from rich.console import Console
 from rich.table import Table
 
-from app.ledger import LiveError
+from app.sql.ledger import LiveError
 from simulator.findings import Error, Latency
 from simulator.tally import Tally
 

@@ -11,8 +11,8 @@ from random import Random
 
 from app.bus import Producer
 from app.errors import MillraceError
-from app.ledger import LiveError
 from app.live import AnyLive
+from app.sql.ledger import LiveError
 from simulator.audience import Audience
 from simulator.badges import Badges
 from simulator.courier import Courier

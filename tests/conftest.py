@@ -18,7 +18,7 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.waiting_utils import wait_for_logs
 
 from app import embedded
-from app.embedded_process import free_port
+from app.services.process import free_port
 from app.settings import Settings
 from tests.postgres import postgres
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.bulk import Row
-from app.job import Floats, History
+from app.jobs.job import Floats, History
+from app.sql.bulk import Row
 
 COLUMNS = (
     "silent_days",  # since the last purchase

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from agents.jobs._history import COLUMNS
-from app.job import Floats
+from app.jobs.job import Floats
 
 TOP = 3
 _SELDOM_DAYS = 3  # on fewer purchase days a customer has no rhythm to speak of

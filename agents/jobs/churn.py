@@ -13,11 +13,11 @@ from sqlalchemy import Column, Float, Index, Integer, MetaData, String, Table, T
 from agents.jobs._history import COLUMNS, purchase_features
 from agents.jobs._offers import choose
 from agents.jobs._reasons import reasons
-from app.bulk import Row
-from app.customers import customers, purchases
-from app.job import Floats, History, Scored, explained_booster, job
-from app.run_schema import scores_table
-from app.schema import Instant
+from app.jobs.customers import customers, purchases
+from app.jobs.job import Floats, History, Scored, explained_booster, job
+from app.sql.bulk import Row
+from app.sql.run_schema import scores_table
+from app.sql.schema import Instant
 
 HORIZON_DAYS = 90
 

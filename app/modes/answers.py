@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from app.agent import Agent, Scores
+from app.asking.requests import MAX_REPLY_BYTES, Address, Reply, Request
 from app.bus import Outgoing, partition_of
 from app.codec import Decoder, Record, encode
 from app.events import AnyEvent
 from app.modes.process import Processor, Scored, outgoing
 from app.modes.scoring import Scorer
 from app.predictions import Detail
-from app.requests import MAX_REPLY_BYTES, Address, Reply, Request
 from app.topics import REPLIES
 
 _FRAME_BYTES = 1024  # what Kafka adds to a reply

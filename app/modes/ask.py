@@ -1,6 +1,6 @@
 """Request-reply: an agent answers whoever asks and waits, from a topic and a consumer group of its own.
 
-Beside `app.modes.stream`, on the same model and the same scorer, so with the same bits; `app.asking` is the other end.
+Beside `app.modes.stream`, on the same model and the same scorer, so with the same bits; `app.asking.asker` is the other end.
 Requests that wait together reach the model as one batch. What nobody waits for any more is dropped, and counted. A
 request never moves an agent's state: it is answered as if its own events were all that ever happened.
 """
@@ -14,6 +14,7 @@ import numpy as np
 from sqlalchemy.exc import OperationalError
 
 from app.agent import Agent, Scores
+from app.asking.requests import MAX_ROWS, Address, Request, request_group
 from app.bus import Producer, deliver
 from app.codec import Decoder, Record
 from app.errors import DeliveryFailed, InvalidMessage, ServiceUnavailable
@@ -26,7 +27,6 @@ from app.modes.progress import RecordBatch
 from app.modes.scoring import Memory, Plain, Scorer
 from app.modes.throwaway import Throwaway
 from app.modes.watchdog import watch
-from app.requests import MAX_ROWS, Address, Request, request_group
 from app.settings import Settings
 from app.telemetry import REQUESTS, REQUESTS_AT_ONCE
 from app.topics import REPLIES, request_topic

@@ -1,6 +1,6 @@
 """One scheduled run: extract in chunks -> features -> predict -> record -> load, under a lease, memory bounded.
 
-`app.modes.schedule` claims the run and says what becomes of one that failed; `app.job` holds what is pure.
+`app.modes.schedule` claims the run and says what becomes of one that failed; `app.jobs.job` holds what is pure.
 """
 
 from collections import defaultdict
@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DataError, DBAPIError
 
-from app.bulk import Row
 from app.errors import MillraceError
-from app.job import Explained, History, Job
-from app.loading import Loading
+from app.jobs.job import Explained, History, Job
+from app.jobs.loading import Loading
 from app.modes.lease import Lease
 from app.registry import Registry
-from app.runs import Run, Runs
+from app.sql.bulk import Row
+from app.sql.runs import Run, Runs
 from app.store import answering
 
 _ALL = 2**62  # no limit; fits a BIGINT

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from app.errors import ServiceUnavailable
-from app.runs import Overtaken, Run, Runs
+from app.sql.runs import Overtaken, Run, Runs
 
 LONGEST = timedelta(hours=6)
 """A run that takes longer hangs: its lease is renewed no more, and another worker takes it over."""

@@ -15,12 +15,12 @@ from itertools import islice, takewhile
 
 from sqlalchemy import Engine
 
-from app.cron import Cron, cron
 from app.errors import ArtifactError, ConfigurationError, MillraceError, ServiceUnavailable
-from app.job import CatchUp, Job
+from app.jobs.cron import Cron, cron
+from app.jobs.job import CatchUp, Job
 from app.modes.job_run import JobRun, Progress
 from app.registry import Registry
-from app.runs import Overtaken, Run, Runs
+from app.sql.runs import Overtaken, Run, Runs
 
 log = logging.getLogger(__name__)
 

@@ -17,14 +17,15 @@ from agents.jobs._offers import CONTROL, LEAST_GAIN_USD, OFFERS, choose, in_cont
 from agents.jobs._reasons import reasons
 from agents.jobs.churn import OFFERS as OFFERS_TABLE
 from agents.jobs.churn import SCORES, churn, why_unknown, worth
-from app import agent, job
-from app.customers import customers, metadata, open_customers, purchases
-from app.job import History
+from app import agent
+from app.jobs import job
+from app.jobs.customers import customers, metadata, open_customers, purchases
+from app.jobs.job import History
 from app.modes.schedule import Scheduler
 from app.registry import Registry, shipped_root
-from app.run_schema import metadata as run_metadata
-from app.run_schema import problems, staging_metadata
-from app.runs import Runs
+from app.sql.run_schema import metadata as run_metadata
+from app.sql.run_schema import problems, staging_metadata
+from app.sql.runs import Runs
 from app.testing import Clock
 from simulator.customers import load_log
 from training.recipes.churn import CDNOW, HORIZON_DAYS, calibration_error

@@ -1,5 +1,5 @@
 """The embedded services as processes: who owns them, who shares them, what ends them. On Redis, the quickest to start;
-what holds for its process holds for every one (tests/app/test_embedded_kafka.py looks at what the broker adds)."""
+what holds for its process holds for every one (tests/app/services/test_kafka.py looks at what the broker adds)."""
 
 import os
 import signal

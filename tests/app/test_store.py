@@ -14,10 +14,22 @@ from sqlalchemy import create_engine, text
 from app.decisions import Decision, Figure
 from app.errors import ConfigurationError, ServiceUnavailable
 from app.events import RideCompleted
-from app.journal import Journal, Unpushed
-from app.ledger import UNDECIDED, Answer, Case, DecisionKey, Entry, ErrorKey, ErrorSum, Made, Mark, Position, SubjectKey
 from app.predictions import Prediction
-from app.schema import metadata
+from app.sql.journal import Journal, Unpushed
+from app.sql.ledger import (
+    UNDECIDED,
+    Answer,
+    Case,
+    DecisionKey,
+    Entry,
+    ErrorKey,
+    ErrorSum,
+    Made,
+    Mark,
+    Position,
+    SubjectKey,
+)
+from app.sql.schema import metadata
 from app.store import Store
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -5,8 +5,8 @@ from time import monotonic
 
 import pytest
 
-from app.embedded_process import free_port
 from app.errors import ServiceUnavailable, TopicMismatch
+from app.services.process import free_port
 from app.settings import Settings
 from app.topic_admin import describe, ensure
 from app.topics import MAX_SNAPSHOT_BYTES, TOPICS, state_topic

@@ -11,8 +11,8 @@ import typer
 import uvloop
 from typer.testing import CliRunner, Result
 
-from app.embedded_process import free_port
 from app.errors import ConfigurationError, DeadlineExceeded, MillraceError, NotServed
+from app.services.process import free_port
 from app.settings import Settings
 from app.store import Store
 from app.testing import MemoryAsker, MemoryBus

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console, RenderableType
 
-from app.ledger import LiveError
 from app.live import LiveDecision
+from app.sql.ledger import LiveError
 from cli import panels
 from cli.panels import AgentStatus, Picture, Process, Status
 

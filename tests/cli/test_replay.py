@@ -23,13 +23,13 @@ from typer.testing import CliRunner, Result
 from app.decisions import Decision, Figure
 from app.errors import MillraceError
 from app.events import RideCompleted
-from app.journal import Journal
-from app.ledger import Answer, Case, Entry, Made, Position
 from app.modes.replay.book import Book
 from app.predictions import Prediction
 from app.registry import Registry, shipped_root
-from app.replay_schema import lanes, replayed
-from app.replays import Replays
+from app.sql.journal import Journal
+from app.sql.ledger import Answer, Case, Entry, Made, Position
+from app.sql.replay_schema import lanes, replayed
+from app.sql.replays import Replays
 from cli.main import app
 from decision.policy import judge
 

@@ -11,15 +11,15 @@ import pytest
 
 from app import codec
 from app.bus import Outgoing
-from app.card_journal import CardJournal
 from app.costs import Costs
 from app.decisions import Decision
 from app.errors import DeliveryFailed, ServiceUnavailable
 from app.events import FraudReported
-from app.ledger import SubjectKey
 from app.live import LiveUpdate
 from app.modes.progress import RecordBatch
 from app.predictions import Prediction
+from app.sql.card_journal import CardJournal
+from app.sql.ledger import SubjectKey
 from app.testing import START, MemoryBus
 from app.topics import ALERTS, CARD_PREDICTIONS, CHARGEBACKS, DEAD_LETTERS, DECISIONS
 from decision.card_books import CardBooks

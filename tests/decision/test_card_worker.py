@@ -22,10 +22,10 @@ from app import codec, topic_admin
 from app.bus import KafkaProducer, Outgoing, partition_of
 from app.decisions import Decision
 from app.events import FraudReported, TransactionMade
-from app.ledger import SubjectKey
 from app.live_log import connect
 from app.predictions import Prediction
 from app.settings import Settings
+from app.sql.ledger import SubjectKey
 from app.store import Store
 from app.testing import Events
 from app.topics import ALERTS, CARD_PREDICTIONS, CHARGEBACKS, DEAD_LETTERS, DECISIONS

@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import text
 
 from app.errors import ServiceUnavailable
-from app.journal import Journal
-from app.ledger import Position, SubjectKey
 from app.live import LiveUpdate
 from app.modes.lifecycle import together
 from app.predictions import Prediction
+from app.sql.journal import Journal
+from app.sql.ledger import Position, SubjectKey
 from app.testing import START, Events, MemoryBus
 from app.topics import DECISIONS
 from decision.books import Books, Laid

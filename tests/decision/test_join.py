@@ -17,8 +17,8 @@ from app.events import (
     RidePositioned,
     RideRequested,
 )
-from app.ledger import Answer, ErrorKey, ErrorSum, Position, Subject, SubjectKey
 from app.predictions import Prediction
+from app.sql.ledger import Answer, ErrorKey, ErrorSum, Position, Subject, SubjectKey
 from decision.join import MOVES, Effects, Join, Sourced
 from decision.policy import EXPECTED, judge
 

@@ -11,10 +11,10 @@ from app import codec
 from app.bus import Delivered, Outgoing
 from app.decisions import Decision
 from app.errors import DeliveryFailed, ServiceUnavailable
-from app.journal import Unpushed
-from app.ledger import DecisionKey, Made, Mark
 from app.live import LiveUpdate
 from app.modes.lifecycle import together
+from app.sql.journal import Unpushed
+from app.sql.ledger import DecisionKey, Made, Mark
 from app.telemetry import new_traceparent
 from app.testing import START, MemoryBus
 from app.topics import DECISIONS

@@ -22,10 +22,10 @@ from app import codec, topic_admin
 from app.bus import KafkaProducer, Outgoing
 from app.decisions import Decision
 from app.events import ContentUploaded, Event, Place, RideCompleted, RideRequested
-from app.ledger import SubjectKey
 from app.live_log import connect
 from app.predictions import Prediction
 from app.settings import Settings
+from app.sql.ledger import SubjectKey
 from app.store import Store
 from app.topics import DEAD_LETTERS, DECISIONS, PREDICTIONS, RIDES, UPLOADS
 from decision.policy import EXPECTED

@@ -10,13 +10,13 @@ import httpx
 import pytest
 
 from app import topic_admin
-from app.asking import Asks
+from app.asking.asker import Asks
 from app.bus import KafkaProducer, Producer
 from app.decisions import Decision, Figure
-from app.journal import Journal
-from app.ledger import Case, Entry, Made, Position
 from app.live import LivePublisher, LiveUpdate
 from app.settings import Settings
+from app.sql.journal import Journal
+from app.sql.ledger import Case, Entry, Made, Position
 from app.store import Store
 from app.testing import MemoryAsker, MemoryBus
 from app.tokens import OPERATOR_SCOPES, USER_SCOPES, mint

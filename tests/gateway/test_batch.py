@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from agents.jobs.churn import churn
-from app.customers import open_customers
+from app.jobs.customers import open_customers
 from app.modes.schedule import Scheduler
 from app.registry import Registry, shipped_root
-from app.replay_schema import whatif, whatif_actions, whatif_errors
-from app.replays import Replays
-from app.runs import Runs
 from app.settings import Settings
+from app.sql.replay_schema import whatif, whatif_actions, whatif_errors
+from app.sql.replays import Replays
+from app.sql.runs import Runs
 from app.testing import Clock
 from simulator.customers import People, fill
 

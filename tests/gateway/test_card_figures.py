@@ -2,8 +2,8 @@
 
 import httpx
 
-from app.card_journal import CardJournal, Count
 from app.events import FraudReported
+from app.sql.card_journal import CardJournal, Count
 from app.testing import START
 
 

@@ -21,10 +21,10 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from app.agent import find
-from app.embedded_process import free_port
 from app.events import Place
 from app.modes.stream import load
 from app.registry import open_registry
+from app.services.process import free_port
 from app.settings import Settings
 from app.testing import Events
 from app.tokens import mint

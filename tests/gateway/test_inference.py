@@ -7,8 +7,8 @@ import httpx
 import numpy as np
 
 from app import agent
+from app.asking.requests import MAX_REQUEST_BYTES, MAX_ROWS
 from app.errors import DeadlineExceeded, NotAnswered, NotServed, Overloaded, TooLarge
-from app.requests import MAX_REQUEST_BYTES, MAX_ROWS
 from gateway.protocol import LENGTH_HEADER
 
 ZONES = [

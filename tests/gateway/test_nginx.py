@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from websockets.asyncio.client import connect
 
-from app.embedded_process import free_port
+from app.services.process import free_port
 
 CONFIG = Path(__file__).parents[2] / "deploy" / "nginx.conf"
 SCRATCH = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

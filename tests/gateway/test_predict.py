@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from app import agent
+from app.asking.requests import MAX_ROWS, MAX_WITHIN_S
 from app.errors import DeadlineExceeded, NotAnswered, NotServed, Overloaded, TooLarge
 from app.events import ContentUpdated, ContentUploaded, RidePositioned, RideRequested
-from app.requests import MAX_ROWS, MAX_WITHIN_S
 from app.testing import MemoryAsker, MemoryBus
 from app.tokens import DECISIONS_READ, mint
 from decision.policy import EXPECTED

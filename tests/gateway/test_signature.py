@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from app import agent
-from app.asking import ID_PREFIX
+from app.asking.asker import ID_PREFIX
+from app.asking.requests import Answer
 from app.codec import encode
 from app.errors import InvalidMessage
 from app.events import RidePositioned, RideRequested
 from app.examples import EXAMPLES
-from app.requests import Answer
 from app.testing import Events
 from gateway.protocol import Scalar
 from gateway.signature import Signature

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, func, select
 
-from app.customers import customers, metadata, open_customers, purchases
 from app.errors import ConfigurationError
+from app.jobs.customers import customers, metadata, open_customers, purchases
 from simulator.customers import People, fill, load_log
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

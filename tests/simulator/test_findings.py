@@ -8,8 +8,8 @@ from rich.console import Console
 
 from app.decisions import Figure
 from app.events import Place, RideCompleted, RideRequested
-from app.ledger import LiveError
 from app.live import LiveDecision, LivePrediction, LiveRevision
+from app.sql.ledger import LiveError
 from simulator.findings import Findings, Latency
 from simulator.report import Report, show, show_tally, tally_json
 from simulator.tally import Tally

@@ -11,9 +11,9 @@ from aiokafka import AIOKafkaConsumer
 
 from app.codec import Decoder
 from app.decisions import Decision, Figure
-from app.embedded_process import free_port
 from app.events import OPENING, AnyEvent, AnyRide, AnyUpload
 from app.live import LivePublisher, LiveUpdate
+from app.services.process import free_port
 from app.settings import Settings
 from app.tokens import read_secret
 from gateway.main import serve

@@ -8,8 +8,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from app.customers import Purchase, read_log
-from app.job import History
+from app.jobs.customers import Purchase, read_log
+from app.jobs.job import History
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from sqlalchemy import Connection, Row, and_, func, or_, select, update
 from app.errors import ConfigurationError, MillraceError
 from app.modes.process import utc_now
 from app.modes.replay.plan import Chosen, Plan, Span
-from app.replay_schema import lanes, runs
-from app.replays import Replays
+from app.sql.replay_schema import lanes, runs
+from app.sql.replays import Replays
 
 LEASE = timedelta(minutes=5)
 """A worker of another machine that has entered nothing for so long has lost its lane. A batch takes a second, but a replay

@@ -14,14 +14,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from app.codec import Decoder
 from app.decisions import Decision
 from app.events import AnyRide
-from app.ledger import EventKey, SubjectKey, Truth
 from app.modes.process import utc_now
 from app.predictions import Detail
-from app.replay_schema import lanes, replayed, whatif, whatif_actions, whatif_errors, whatif_flips
-from app.replays import Replays
-from app.schema import decisions, outcomes, predictions
+from app.sql.ledger import EventKey, SubjectKey, Truth
+from app.sql.replay_schema import lanes, replayed, whatif, whatif_actions, whatif_errors, whatif_flips
+from app.sql.replays import Replays
+from app.sql.schema import decisions, outcomes, predictions
+from app.sql.whatif import Flip, Judge, Replayed, Report, Then
 from app.store import Store
-from app.whatif import Flip, Judge, Replayed, Report, Then
 
 Truths = Callable[[Truth], Mapping[str, float]]
 """What each model should have said, by model name."""

@@ -20,7 +20,7 @@ from app.modes.read import reader
 from app.modes.replay.book import Advance, Book, Lane
 from app.modes.replay.rows import Answers, Columns, Zones
 from app.modes.replay.tables import arrow
-from app.replay_schema import failures, replayed
+from app.sql.replay_schema import failures, replayed
 from app.topics import MAX_PREDICTION_BYTES, REPLAYED
 
 _COLUMNS = [column.name for column in replayed.columns]

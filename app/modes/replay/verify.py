@@ -25,7 +25,7 @@ from app.modes.replay.score import Scoring, ahead, memory_of
 from app.modes.replay.sources import Source
 from app.modes.stream import Ready
 from app.predictions import Prediction
-from app.schema import predictions
+from app.sql.schema import predictions
 from app.store import Store
 from app.topics import PREDICTIONS
 

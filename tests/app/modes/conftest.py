@@ -26,9 +26,9 @@ from app.codec import Decoder, Record, header
 from app.modes.read import reader
 from app.modes.stream import Loop, Ready
 from app.predictions import Prediction
-from app.run_schema import metadata, staging_metadata
-from app.runs import Runs
 from app.settings import Settings
+from app.sql.run_schema import metadata, staging_metadata
+from app.sql.runs import Runs
 from app.testing import Events
 from app.topics import CARD_PREDICTIONS, DEAD_LETTERS, PREDICTIONS, RIDES, Topic, state_topic
 from tests.app.modes import jobs

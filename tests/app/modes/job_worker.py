@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from app.registry import Registry
-from app.runs import Runs
+from app.sql.runs import Runs
 from app.store import engine_for
 from app.testing import Clock
 from tests.app.modes import jobs

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import Column, Engine, Float, MetaData, String, Table, bindparam, insert, select
 
-from app.bulk import Row
-from app.job import Floats, History, Job, Scored, job
+from app.jobs.job import Floats, History, Job, Scored, job
 from app.modes.schedule import Scheduler
 from app.registry import Artifact, Registry
-from app.run_schema import scores_table
-from app.runs import Runs
-from app.schema import Instant
+from app.sql.bulk import Row
+from app.sql.run_schema import scores_table
+from app.sql.runs import Runs
+from app.sql.schema import Instant
 from app.store import engine_for
 from app.testing import Clock
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from app.agent import Agent
-from app.asking import Asker, Limits, fresh_id
+from app.asking.asker import Asker, Limits, fresh_id
+from app.asking.inbox import Hear
+from app.asking.requests import MAX_ROWS, Address, Reply, Request
 from app.bus import Outgoing
 from app.codec import Decoder, encode
 from app.errors import DeadlineExceeded, NotAnswered, NotServed, Overloaded, TooLarge
-from app.inbox import Hear
 from app.modes.ask import Answering
 from app.modes.scoring import Scorer
 from app.predictions import Prediction
-from app.requests import MAX_ROWS, Address, Reply, Request
 from app.settings import Settings
 from app.testing import Events, MemoryBus
 

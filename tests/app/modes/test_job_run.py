@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select, text
 
-from app.job import Job
+from app.jobs.job import Job
 from app.registry import Registry
-from app.run_schema import metadata, problems, staging_metadata
-from app.runs import Run, Runs
+from app.sql.run_schema import metadata, problems, staging_metadata
+from app.sql.runs import Run, Runs
 from app.store import engine_for
 from app.testing import Clock
 from tests.app.modes import jobs

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, text
 from app.errors import ConfigurationError, ServiceUnavailable
 from app.modes.schedule import FIRST_PAUSE, LONGEST_PAUSE, Scheduler, pause
 from app.registry import Registry
-from app.runs import Runs
+from app.sql.runs import Runs
 from app.testing import Clock
 from tests.app.modes import jobs
 from tests.app.modes.jobs import DAY, MONDAY

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.job import find
+from app.jobs.job import find
 from app.registry import Registry, shipped_root
 from training import recipe as recipes
 from training.data import cdnow

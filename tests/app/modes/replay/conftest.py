@@ -21,9 +21,9 @@ from app.modes.replay.score import load
 from app.modes.replay.sources import Source, TopicSource
 from app.modes.replay.targets import StoreTarget, Target
 from app.registry import Registry, shipped_root
-from app.replay_schema import lanes, replayed
-from app.replays import Replays
 from app.settings import Settings
+from app.sql.replay_schema import lanes, replayed
+from app.sql.replays import Replays
 from app.testing import START, outgoing
 from app.topics import RIDES, UPLOADS, Topic
 

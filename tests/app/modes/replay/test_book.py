@@ -12,8 +12,8 @@ from app.modes.replay.book import LEASE, Advance, Book, Cut, LaneLost, unfinishe
 from app.modes.replay.plan import Chosen, Part, Plan, Span, TopicRange
 from app.modes.replay.rows import Columns
 from app.modes.replay.targets import insert_rows
-from app.replay_schema import metadata, replayed
-from app.replays import Replays
+from app.sql.replay_schema import metadata, replayed
+from app.sql.replays import Replays
 from app.testing import Clock
 
 CHOSEN = Chosen("cost", "1")

@@ -16,7 +16,7 @@ from app.errors import ConfigurationError
 from app.events import AnyRide, RideRequested
 from app.modes.replay.files import RowSource, default_type, event_tag, open_table
 from app.modes.replay.plan import Rows
-from app.replay_schema import failures
+from app.sql.replay_schema import failures
 
 AT = datetime(2023, 2, 14, 8, 30, tzinfo=UTC)
 TAG = "millrace.ride.requested.v1"

@@ -1,0 +1,1 @@
+"""What a scheduled job is: its declaration, its clock, its data in and out."""

@@ -1,0 +1,1 @@
+"""Behind `app.store` and the journals: tables, and what is read from and written to them."""

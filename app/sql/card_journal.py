@@ -1,0 +1,151 @@
+"""The store's write side for card transactions: what is held, what is reported as fraud, and the tallies of both.
+
+Written by `decision.card_books`. An allowed transaction is no row but a count, which goes together with the offset up to which
+has been counted (docs/decisions/0006).
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Engine, and_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app.decisions import Decision
+from app.events import FraudReported
+from app.sql.journal import Aged, Journal, added, execute
+from app.sql.ledger import DecisionKey, Entry, Mark
+from app.sql.schema import charge_counts, charge_tallies, charges
+
+REPORTED_WITHIN = timedelta(days=180)
+"""Besides the store's retention. Card schemes let a fraud be disputed for 120 days (Visa, Mastercard)."""
+
+
+class Held(NamedTuple):
+    """A decision to hold a transaction, and what is at stake."""
+
+    decision: Decision
+    amount_usd: float
+
+
+@dataclass
+class Count:
+    """Allowed transactions of one partition that are not in the tallies yet.
+
+    Attributes:
+        offset: all before it is counted, with these.
+    """
+
+    offset: int
+    allowed: int = 0
+
+
+@dataclass
+class _Tally:
+    decided: int = 0
+    reported: int = 0
+    reported_usd: float = 0.0
+
+
+@dataclass
+class _Tallies:
+    """Changes by action."""
+
+    by: dict[str, _Tally] = field(default_factory=dict)
+
+    def of(self, action: str) -> _Tally:
+        return self.by.setdefault(action, _Tally())
+
+    def reported(self, action: str, amount_usd: float, sign: int = 1) -> None:
+        tally = self.of(action)
+        tally.reported += sign
+        tally.reported_usd += sign * amount_usd
+
+
+class CardJournal(Journal):
+    """The journal of the card decisions."""
+
+    worker = "cards"
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        self._put_charge = insert(charges).on_conflict_do_nothing()
+        self._add_tallies = added(insert, charge_tallies, "decided", "reported", "reported_usd")
+        put = insert(charge_counts)
+        self._put_count = put.on_conflict_do_update(
+            index_elements=[charge_counts.c.partition], set_={"offset": put.excluded.offset}
+        )
+
+    def counted(self, partitions: Collection[int]) -> dict[int, int]:
+        """The offset up to which each partition's allowed transactions are counted; absent where none ever was."""
+        query = select(charge_counts).where(charge_counts.c.partition.in_(partitions))
+        with self.connected() as connection:
+            return {row.partition: row.offset for row in connection.execute(query)}
+
+    def hold(self, entry: Entry, held: Iterable[Held]) -> dict[DecisionKey, Decision]:
+        """Write decisions down, those to hold a transaction among them; returns those that stood there already.
+
+        One that was reported before it was decided counts under its decision from now on.
+        """
+        tallies = _Tallies()
+        with self.transaction() as connection:
+            fresh, standing = self.write(connection, entry)
+            for action, n in fresh.items():
+                tallies.of(action).decided += n
+            for each in held:
+                self._hold(connection, standing.get(DecisionKey.of(each.decision), each.decision), each, tallies)
+            self._tally(connection, tallies)
+        return standing
+
+    def _hold(self, connection: Connection, decision: Decision, held: Held, tallies: _Tallies) -> None:
+        key = {"user_id": decision.user_id, "subject_id": decision.subject_id}
+        row = {**key, "action": decision.action, "amount_usd": held.amount_usd, "reported": False, "at": decision.at}
+        if execute(connection, self._put_charge, [row]):
+            return
+        was_allowed = update(charges).where(_is(key), charges.c.action == "allow").values(action=decision.action)
+        for amount_usd in connection.scalars(was_allowed.returning(charges.c.amount_usd)):
+            tallies.reported("allow", amount_usd, sign=-1)
+            tallies.reported(decision.action, amount_usd)
+
+    def report(self, reports: Sequence[FraudReported], now: datetime) -> None:
+        """Count these frauds, each once per transaction: under what was decided, or as allowed."""
+        tallies = _Tallies()
+        with self.transaction() as connection:
+            for report in reports:
+                self._report(connection, report, now, tallies)
+            self._tally(connection, tallies)
+
+    def _report(self, connection: Connection, report: FraudReported, now: datetime, tallies: _Tallies) -> None:
+        key = {"user_id": report.user_id, "subject_id": report.transaction_id}
+        row = {**key, "action": "allow", "amount_usd": report.amount_usd, "reported": True, "at": now}
+        if execute(connection, self._put_charge, [row]):
+            tallies.reported("allow", report.amount_usd)
+            return
+        first = update(charges).where(_is(key), ~charges.c.reported).values(reported=True)
+        for action, amount_usd in connection.execute(first.returning(charges.c.action, charges.c.amount_usd)):
+            tallies.reported(action, amount_usd)
+
+    def settle(self, counts: Mapping[int, Count], marks: Sequence[Mark] = ()) -> None:
+        """Write down what has been allowed, up to which offset, and how far decisions have been pushed."""
+        tallies = _Tallies()
+        rows = [{"partition": partition, "offset": count.offset} for partition, count in sorted(counts.items())]
+        allowed = tallies.of("allow").decided = sum(count.allowed for count in counts.values())
+        with self.transaction() as connection:
+            self.mark(connection, marks)
+            execute(connection, self._put_count, rows)
+            self.count(connection, {"allow": allowed})
+            self._tally(connection, tallies)
+
+    def _tally(self, connection: Connection, tallies: _Tallies) -> None:
+        """In one order everywhere, so that two workers cannot lock each other's rows crosswise."""
+        rows = [{"action": action, **vars(tally)} for action, tally in sorted(tallies.by.items())]
+        execute(connection, self._add_tallies, [row for row in rows if row["decided"] or row["reported"]])
+
+    def aged(self, before: datetime) -> Aged:
+        return (*super().aged(before), (charges, charges.c.at < before - REPORTED_WITHIN))
+
+
+def _is(key: Mapping[str, Any]) -> Any:
+    return and_(*(charges.c[name] == value for name, value in key.items()))

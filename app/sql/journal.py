@@ -1,0 +1,355 @@
+"""The store's write side: what the decision worker reads back and writes down, one transaction per micro-batch.
+
+A worker that is killed has either written a micro-batch down whole or not at all; `app.sql.ledger` holds the values.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Insert,
+    Row,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    false,
+    select,
+    true,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app import codec
+from app.decisions import Decision
+from app.events import AnyRide
+from app.predictions import Prediction
+from app.sql.ledger import (
+    UNDECIDED,
+    Answer,
+    Case,
+    DecisionKey,
+    Entry,
+    ErrorKey,
+    ErrorSum,
+    Made,
+    Mark,
+    Position,
+    Subject,
+    SubjectKey,
+    Truth,
+)
+from app.sql.schema import actions, cases, decisions, live_errors, outcomes, predictions
+from app.store import Store
+
+T = TypeVar("T")
+
+_CHUNK = 1000  # ids, or pairs of them, per IN list: far below SQLite's 32,766 and PostgreSQL's 65,535 parameters
+_decisions: codec.Decoder[Decision] = codec.Decoder(Decision)
+_predictions: codec.Decoder[Prediction] = codec.Decoder(Prediction)
+_truths: codec.Decoder[Truth] = codec.Decoder(AnyRide)
+
+
+class Unpushed(NamedTuple):
+    """A decision in the outbox; `offset` is `None` until the topic `decisions` has it."""
+
+    decision: Decision
+    traceparent: str | None
+    partition: int | None
+    offset: int | None
+
+    def published(self) -> Mark:
+        """The mark that takes it out of the outbox. Only for one that the topic has."""
+        if self.partition is None or self.offset is None:
+            raise ValueError(f"{self.decision.decision_id} is not on the topic yet")
+        return Mark(DecisionKey.of(self.decision), self.partition, self.offset, published=True)
+
+
+class Written(NamedTuple):
+    """What came of writing: how many decisions of each action are new, and those that stood there already."""
+
+    fresh: Mapping[str, int]
+    standing: dict[DecisionKey, Decision]
+
+
+class Journal(Store):
+    """The store, for the one who writes it.
+
+    Attributes:
+        worker: whose decisions these are: each worker's outbox is its own.
+    """
+
+    worker = "decision"
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        # Made once: to make one costs more than to run it.
+        self._put_case = _latest(insert, cases, "revision")
+        self._put_prediction = insert(predictions).on_conflict_do_nothing()
+        self._put_decision = insert(decisions).on_conflict_do_nothing()
+        self._put_truth = insert(outcomes).on_conflict_do_nothing()
+        self._add_actions = added(insert, actions, "n")
+        self._add_errors = added(insert, live_errors, "n", "signed", "absolute", "squared")
+
+    def load(self, keys: Collection[SubjectKey]) -> list[Subject]:
+        """What is known of these subjects; one that was never seen comes back empty."""
+        found = {key: Subject(key) for key in keys}
+        with self.connected() as connection:
+            for ids in _chunks(sorted({key.subject_id for key in keys})):
+                for row in connection.execute(_CASES, {"ids": ids}):
+                    if subject := found.get(SubjectKey(row.user_id, row.subject_id)):
+                        subject.cases.append(_case(row))
+                for row in connection.execute(_ANSWERS, {"ids": ids}):
+                    if subject := found.get(SubjectKey(row.user_id, row.subject_id)):
+                        subject.answers.append(Answer(_predictions.decode(row.message), row.partition, row.offset))
+                for row in connection.execute(_TRUTHS, {"ids": ids}):
+                    if subject := found.get(SubjectKey(row.user_id, row.subject_id)):
+                        subject.truth = _truths.decode(row.message)
+        for subject in found.values():
+            subject.cases.sort(key=lambda case: case.position.offset)
+            subject.answers.sort(key=lambda answer: answer.offset)
+        return list(found.values())
+
+    def undecided(self, partitions: Collection[int]) -> list[SubjectKey]:
+        """The subjects of these partitions that wait for a decision."""
+        query = select(cases.c.user_id, cases.c.subject_id).distinct()
+        where = and_(cases.c.partition.in_(partitions), cases.c.revision == UNDECIDED)
+        with self.connected() as connection:
+            return [SubjectKey(*row) for row in connection.execute(query.where(where))]
+
+    def undelivered(self, partitions: Collection[int]) -> list[Unpushed]:
+        """Decisions of these partitions that may not be on the topic `decisions`, the oldest first.
+
+        They are few: a worker was killed while it had them in hand.
+        """
+        return self._unpushed(partitions, decisions.c.offset.is_(None), None)
+
+    def unpublished(self, partitions: Collection[int], limit: int) -> list[Unpushed]:
+        """Decisions of these partitions that the live channel may not have had, the oldest first, at most `limit`.
+
+        They can be many: Redis was away.
+        """
+        return self._unpushed(partitions, decisions.c.offset.is_not(None), limit)
+
+    def _unpushed(self, partitions: Collection[int], which: ColumnElement[bool], limit: int | None) -> list[Unpushed]:
+        columns = (decisions.c.message, decisions.c.traceparent, decisions.c.partition, decisions.c.offset)
+        query = select(*columns).where(
+            decisions.c.source_partition.in_(partitions),
+            decisions.c.worker == self.worker,
+            decisions.c.published == false(),
+            which,
+        )
+        with self.connected() as connection:
+            rows = connection.execute(query.order_by(decisions.c.at, decisions.c.revision).limit(limit)).all()
+        return [Unpushed(_decisions.decode(message), *rest) for message, *rest in rows]
+
+    def save(self, entry: Entry, marks: Sequence[Mark] = ()) -> dict[DecisionKey, Decision]:
+        """Write one micro-batch down, and how far earlier decisions have been pushed, in one transaction.
+
+        Returns, by key, the decisions that stood here already and stand: those of a worker that was taken for dead and
+        was not, or of a transaction whose end was never heard of. What stands is what must be pushed.
+        """
+        with self.transaction() as connection:
+            return self.write(connection, entry, marks).standing
+
+    def write(self, connection: Connection, entry: Entry, marks: Sequence[Mark] = ()) -> "Written":
+        """`save`, within a transaction of the caller's."""
+        execute(connection, self._put_case, map(_case_row, entry.cases.values()))
+        execute(connection, self._put_prediction, map(_answer_row, entry.answers))
+        fresh = self._decide(connection, entry.decisions)
+        execute(connection, self._put_truth, (_truth_row(truth, entry.at) for truth in entry.truths))
+        execute(connection, self._add_errors, _error_rows(entry.errors))
+        self.count(connection, fresh)
+        self.mark(connection, marks)
+        all_fresh = sum(fresh.values()) == len(entry.decisions)
+        return Written(fresh, {} if all_fresh else _standing(connection, entry.decisions))
+
+    def count(self, connection: Connection, decided: Mapping[str, int]) -> None:
+        """Add to how often each action was decided."""
+        execute(connection, self._add_actions, _action_rows(decided))
+
+    def mark(self, connection: Connection, marks: Sequence[Mark]) -> None:
+        """Write down how far decisions have been pushed."""
+        execute(connection, _MARK, map(_mark_row, marks))
+
+    def _decide(self, connection: Connection, made: Sequence[Made]) -> dict[str, int]:
+        """Write decisions down; how many of each action did not stand there already."""
+        rows: dict[str, list[Values]] = defaultdict(list)
+        for each in made:
+            rows[each.decision.action].append({**_decision_row(each), "worker": self.worker})
+        return {action: execute(connection, self._put_decision, of) for action, of in rows.items()}
+
+    def aged(self, before: datetime) -> "Aged":
+        """What `prune` may delete."""
+        return (
+            (cases, and_(cases.c.seen_at < before, cases.c.revision != UNDECIDED)),
+            (predictions, predictions.c.at < before),
+            (decisions, and_(decisions.c.at < before, decisions.c.published == true())),
+            (outcomes, outcomes.c.at < before),
+        )
+
+    def prune(self, before: datetime, limit: int = 5000) -> int:
+        """Delete at most `limit` rows per table that are older than `before`; how many went.
+
+        What still waits for its decision or its push stays. Bounded, so that writers do not wait for it long.
+        """
+        gone = 0
+        for table, condition in self.aged(before):
+            key = tuple_(*table.primary_key.columns)
+            old = select(*table.primary_key.columns).where(condition).limit(limit)
+            with self.transaction() as connection:
+                gone += connection.execute(delete(table).where(key.in_(old))).rowcount
+        return gone
+
+
+Aged = tuple[tuple[Table, ColumnElement[bool]], ...]
+Values = dict[str, Any]
+Upsert = sqlite.Insert | postgresql.Insert
+
+_MARK: Update = (
+    update(decisions)
+    .where(decisions.c.user_id == bindparam("of_user"), decisions.c.decision_id == bindparam("marked"))
+    .values(partition=bindparam("at_partition"), offset=bindparam("at_offset"), published=bindparam("is_published"))
+)
+
+
+_CASES, _ANSWERS, _TRUTHS = (
+    select(table).where(table.c.subject_id.in_(bindparam("ids", expanding=True)))
+    for table in (cases, predictions, outcomes)
+)
+
+
+def _latest(into: Callable[[Table], Upsert], table: Table, *names: str) -> Insert:
+    """The first to bring an id wins, but for these columns, where the last does."""
+    insert, key = into(table), list(table.primary_key.columns)
+    return insert.on_conflict_do_update(index_elements=key, set_={name: insert.excluded[name] for name in names})
+
+
+def added(into: Callable[[Table], Upsert], table: Table, *names: str) -> Insert:
+    """These columns add up."""
+    insert, key = into(table), list(table.primary_key.columns)
+    sums = {name: table.c[name] + insert.excluded[name] for name in names}
+    return insert.on_conflict_do_update(index_elements=key, set_=sums)
+
+
+def execute(connection: Connection, statement: Insert | Update, rows: Iterable[Values]) -> int:
+    """Execute for all rows; how many the database has taken."""
+    listed = list(rows)
+    if not listed:
+        return 0
+    return connection.execute(statement, listed, execution_options={"preserve_rowcount": True}).rowcount
+
+
+def _standing(connection: Connection, made: Sequence[Made]) -> dict[DecisionKey, Decision]:
+    """These decisions, as they are kept."""
+    found: dict[DecisionKey, Decision] = {}
+    for keys in _chunks(sorted({DecisionKey.of(each.decision) for each in made})):
+        query = select(decisions.c.message).where(tuple_(decisions.c.user_id, decisions.c.decision_id).in_(keys))
+        found |= {DecisionKey.of(each): each for each in map(_decisions.decode, connection.scalars(query))}
+    return found
+
+
+def _chunks(ids: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
+
+
+def _case(row: Row[Any]) -> Case:
+    return Case(
+        event_id=row.event_id,
+        subject_id=row.subject_id,
+        user_id=row.user_id,
+        kind=row.kind,
+        event_at=row.event_at,
+        position=Position(row.topic, row.partition, row.offset, row.timestamp_ms),
+        seen_at=row.seen_at,
+        traceparent=row.traceparent,
+        revision=row.revision,
+    )
+
+
+def _case_row(case: Case) -> Values:
+    return {
+        "event_id": case.event_id,
+        "subject_id": case.subject_id,
+        "user_id": case.user_id,
+        "kind": case.kind,
+        "event_at": case.event_at,
+        "seen_at": case.seen_at,
+        "traceparent": case.traceparent,
+        "revision": case.revision,
+        **case.position._asdict(),
+    }
+
+
+def _answer_row(answer: Answer) -> Values:
+    prediction = answer.prediction
+    return {
+        "event_id": prediction.event_id,
+        "model": prediction.model,
+        "version": prediction.version,
+        "subject_id": prediction.subject_id,
+        "user_id": prediction.user_id,
+        "stage": prediction.stage,
+        "value": prediction.value,
+        "at": prediction.at,
+        "partition": answer.partition,
+        "offset": answer.offset,
+        "message": codec.encode(prediction),
+    }
+
+
+def _decision_row(made: Made) -> Values:
+    decision = made.decision
+    return {
+        "decision_id": decision.decision_id,
+        "event_id": decision.event_id,
+        "subject_id": decision.subject_id,
+        "user_id": decision.user_id,
+        "revision": decision.revision,
+        "action": decision.action,
+        "event_at": decision.event_at,
+        "at": decision.at,
+        "message": codec.encode(decision),
+        "source_partition": made.partition,
+        "traceparent": made.traceparent,
+        "published": False,
+    }
+
+
+def _truth_row(truth: Truth, at: datetime) -> Values:
+    return {
+        "user_id": truth.user_id,
+        "subject_id": truth.subject_id,
+        "at": at,
+        "message": codec.encode(truth),
+    }
+
+
+def _error_rows(errors: Mapping[ErrorKey, ErrorSum]) -> Iterator[Values]:
+    """In one order everywhere, so that two workers cannot lock each other's rows crosswise."""
+    for key, total in sorted(errors.items()):
+        yield {**key._asdict(), **asdict(total)}
+
+
+def _action_rows(fresh: Mapping[str, int]) -> Iterator[Values]:
+    """In one order everywhere, as the errors."""
+    return ({"action": action, "n": n} for action, n in sorted(fresh.items()) if n)
+
+
+def _mark_row(mark: Mark) -> Values:
+    return {
+        "of_user": mark.decision.user_id,
+        "marked": mark.decision.decision_id,
+        "at_partition": mark.partition,
+        "at_offset": mark.offset,
+        "is_published": mark.published,
+    }
