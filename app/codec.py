@@ -14,7 +14,7 @@ from app.decisions import Decision
 from app.errors import InvalidMessage, UnknownMessage
 from app.events import Event
 from app.lines import Lines
-from app.predictions import Prediction
+from app.predictions import Prediction, PredictionBatch
 
 Headers = Sequence[tuple[str, bytes]]
 M = TypeVar("M")
@@ -56,10 +56,14 @@ def encode_all(messages: Sequence[msgspec.Struct]) -> list[bytes]:
     return _encoder.encode_lines(messages).split(b"\n")[:-1]
 
 
-def context(message: Event | Prediction | Decision, traceparent: str | None = None) -> Headers:
+def context(message: Event | Prediction | PredictionBatch | Decision, traceparent: str | None = None) -> Headers:
     """The CloudEvents 1.0 binary-mode headers of a message, with the W3C trace it belongs to."""
     if isinstance(message, Prediction):
         identity, source = f"{message.event_id}.{message.model}.{message.version}", f"{SOURCE}/agents/{message.model}"
+    elif isinstance(message, PredictionBatch):
+        rows = f"{message.offset[0]}-{message.offset[-1]}" if len(message) else ""
+        identity = f"{message.topic}.{message.partition}@{rows}.{message.model}.{message.version}"
+        source = f"{SOURCE}/agents/{message.model}"
     elif isinstance(message, Decision):
         identity, source = message.decision_id, f"{SOURCE}/decision"
     else:

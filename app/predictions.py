@@ -1,9 +1,11 @@
-"""Predictions: what an agent says of one event; they live on the topic `predictions`."""
+"""Predictions: what an agent says of one event, and of many in columns; they live on `predictions`, `predictions.transactions`."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from functools import cached_property
+from typing import Literal, Self, overload
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from app.events import Amount, Kind, Source
 
@@ -61,3 +63,113 @@ class Prediction(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fiel
     arm: str = "live"
     via: Via = "stream"
     detail: Detail | None = None
+
+
+class PredictionBatch(
+    Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="millrace.predictions.v1"
+):
+    """What one model said of n events of one partition: `Prediction`s in columns, one record instead of n (docs/decisions/0007).
+
+    A field is as in `Prediction` and of all rows; a list is a column, named as the field it holds, one entry to a row.
+
+    Attributes:
+        key: what each event is keyed by (`Event.key`), which a record of many has no other place for.
+        detail: the columns of `Prediction.detail`; `null` where a row does not have that name.
+        traceparent: row -> the W3C trace its prediction belongs to; only of rows that belong to one.
+
+    Raises `ValueError` when the columns are not of one length.
+    """
+
+    kind: Kind
+    model: str
+    version: str
+    unit: str
+    topic: str
+    partition: int
+    at: datetime
+    event_id: list[str]
+    subject_id: list[str]
+    user_id: list[str]
+    key: list[str]
+    event_at: list[datetime]
+    offset: list[int]
+    value: list[float]
+    latency_ms: list[float]
+    stage: Stage = "initial"
+    arm: str = "live"
+    via: Via = "stream"
+    detail: dict[str, list[object]] = {}
+    traceparent: dict[int, str] = {}
+
+    def __post_init__(self) -> None:
+        if len(set(map(len, self._columns()))) > 1:
+            raise ValueError("its columns are not of one length")
+        if self.traceparent and not all(0 <= row < len(self) for row in self.traceparent):
+            raise ValueError("it has a trace of a row it does not have")
+
+    def __len__(self) -> int:
+        return len(self.event_id)
+
+    def rows(self) -> Iterator[Prediction]:
+        """The predictions, one by one, in order: the same bits as if each had been a record of its own."""
+        shared = {name: getattr(self, name) for name in _SHARED}
+        columns = zip(*(getattr(self, name) for name in _IN_COLUMNS), strict=True)
+        for row, of_row in enumerate(columns):
+            detail = {name: column[row] for name, column in self.detail.items() if column[row] is not None}
+            yield Prediction(**shared, **dict(zip(_IN_COLUMNS, of_row, strict=True)), detail=detail or None)
+
+    def some(self, rows: Sequence[int]) -> Self:
+        """These of its rows, in this order."""
+        place = {row: place for place, row in enumerate(rows)}
+        taken: dict[str, object] = {name: [getattr(self, name)[row] for row in rows] for name in (*_IN_COLUMNS, "key")}
+        taken["detail"] = {name: [column[row] for row in rows] for name, column in self.detail.items()}
+        taken["traceparent"] = {place[row]: trace for row, trace in self.traceparent.items() if row in place}
+        return structs.replace(self, **taken)
+
+    def _columns(self) -> Iterator[list[object]]:
+        yield from (getattr(self, name) for name in (*_IN_COLUMNS, "key"))
+        yield from self.detail.values()
+
+
+_IN_COLUMNS = ("event_id", "subject_id", "user_id", "event_at", "offset", "value", "latency_ms")
+_SHARED = ("kind", "model", "version", "unit", "topic", "partition", "at", "stage", "arm", "via")
+
+
+class Details(Sequence[Detail | None]):
+    """The details of n predictions, kept in columns of equal length; read as a sequence, they are n rows.
+
+    Example:
+        >>> Details({"label": ["spam", "ham"]})[1]
+        {'label': 'ham'}
+    """
+
+    def __init__(self, columns: Mapping[str, list[object]]) -> None:
+        self._columns = columns
+
+    @classmethod
+    def of(cls, rows: Sequence[Detail | None]) -> "Details":
+        """Rows in columns; `None` where a row does not have that name."""
+        if isinstance(rows, Details):
+            return rows
+        names = dict.fromkeys(name for row in rows if row for name in row)
+        return cls({name: [row.get(name) if row else None for row in rows] for name in names})
+
+    def columns(self, rows: Sequence[int] | None = None) -> dict[str, list[object]]:
+        """The columns, of these rows; all of them by default."""
+        if rows is None:
+            return dict(self._columns)
+        return {name: [column[row] for row in rows] for name, column in self._columns.items()}
+
+    def __len__(self) -> int:
+        return len(next(iter(self._columns.values()), ()))
+
+    @overload
+    def __getitem__(self, row: int) -> Detail | None: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Detail | None]: ...
+    def __getitem__(self, row: int | slice) -> Detail | list[Detail | None] | None:
+        return self._rows[row]
+
+    @cached_property
+    def _rows(self) -> list[Detail | None]:
+        return [dict(zip(self._columns, row, strict=True)) for row in zip(*self._columns.values(), strict=True)]
