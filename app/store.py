@@ -33,8 +33,17 @@ from app.costs import CHOICES
 from app.decisions import Decision
 from app.errors import ConfigurationError, ServiceUnavailable
 from app.predictions import Prediction
-from app.sql.ledger import ChargeTally, LiveError, SubjectKey
-from app.sql.schema import actions, cases, charge_tallies, decisions, live_errors, metadata, predictions
+from app.sql.ledger import ChargeTally, LiveError, SubjectKey, WeeklyError
+from app.sql.schema import (
+    actions,
+    cases,
+    charge_tallies,
+    decisions,
+    live_errors,
+    metadata,
+    predictions,
+    weekly_errors,
+)
 from app.topics import DECISIONS, predictions_of
 
 _BUSY_S = 10.0  # SQLite: how long a writer waits for another; transactions here take milliseconds
@@ -96,7 +105,14 @@ class Store:
         query = select(live_errors).where(live_errors.c.n > 0)
         with self.connected() as connection:
             rows = connection.execute(query.order_by(live_errors.c.model, live_errors.c.version, live_errors.c.stage))
-            return [_live_error(row) for row in rows]
+            return [LiveError(**_means(row)) for row in rows]
+
+    def weekly_errors(self) -> list[WeeklyError]:
+        """The same week by week, the oldest first. Rows: models, versions and weeks there were, so some hundreds a year."""
+        key = (weekly_errors.c[name] for name in ("week", "model", "version", "stage"))
+        query = select(weekly_errors).where(weekly_errors.c.n > 0).order_by(*key)
+        with self.connected() as connection:
+            return [WeeklyError(**_means(row), week=row.week) for row in connection.execute(query)]
 
     def actions(self) -> dict[str, int]:
         """How often each action was decided, revisions included, those pruned since too: counted as they are made."""
@@ -270,17 +286,17 @@ def _decided(row: Row[Any]) -> dict[str, object]:
     }
 
 
-def _live_error(row: Row[Any]) -> LiveError:
-    """The sums as means; rounding must not make a mean of squares negative."""
+def _means(row: Row[Any]) -> dict[str, Any]:
+    """The sums as means, a `LiveError`'s fields; rounding must not make a mean of squares negative."""
     mean_square = max(row.squared, 0.0) / row.n
-    return LiveError(
-        model=row.model,
-        version=row.version,
-        stage=row.stage,
-        unit=row.unit,
-        n=row.n,
-        mae=row.absolute / row.n,
-        rmse=sqrt(mean_square),
-        bias=row.signed / row.n,
-        brier=mean_square if row.unit == "probability" else None,
-    )
+    return {
+        "model": row.model,
+        "version": row.version,
+        "stage": row.stage,
+        "unit": row.unit,
+        "n": row.n,
+        "mae": row.absolute / row.n,
+        "rmse": sqrt(mean_square),
+        "bias": row.signed / row.n,
+        "brier": mean_square if row.unit == "probability" else None,
+    }

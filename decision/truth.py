@@ -1,12 +1,13 @@
 """What really happened, as the models would have had to say it: the other half of every live error. Pure."""
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from app.decisions import Figure
 from app.events import RideCompleted
 from app.predictions import Prediction, Stage
-from app.sql.ledger import ErrorKey, ErrorSum, Truth
+from app.sql.ledger import ErrorKey, ErrorSum, Truth, WeekKey, iso_week
 
 
 class Said(NamedTuple):
@@ -46,11 +47,12 @@ def true_values(truth: Truth) -> Mapping[str, float]:
     return values
 
 
-def count(errors: dict[ErrorKey, ErrorSum], truth: Truth, answers: Iterable[Said], sign: int = 1) -> None:
-    """Add the error of each answer to the sums of its model, version and stage (`sign=-1` takes it back)."""
+def count(errors: dict[WeekKey, ErrorSum], truth: Truth, answers: Iterable[Said], sign: int = 1) -> None:
+    """Add the error of each answer to the sums of its model, version, stage and week (`sign=-1` takes it back)."""
     values = true_values(truth)
     for answer in answers:
         figure = answer.figure
         if (right := values.get(figure.model)) is not None:
             key = ErrorKey(figure.model, figure.version, answer.stage, figure.unit)
-            errors.setdefault(key, ErrorSum()).add(figure.value - right, sign)
+            week = iso_week(datetime.fromtimestamp(answer.order[0], UTC))
+            errors.setdefault(WeekKey(key, week), ErrorSum()).add(figure.value - right, sign)

@@ -46,8 +46,9 @@ from app.sql.ledger import (
     Subject,
     SubjectKey,
     Truth,
+    WeekKey,
 )
-from app.sql.schema import actions, cases, decisions, live_errors, outcomes, predictions
+from app.sql.schema import actions, cases, decisions, live_errors, outcomes, predictions, weekly_errors
 from app.store import Store
 
 T = TypeVar("T")
@@ -98,7 +99,8 @@ class Journal(Store):
         self._put_decision = insert(decisions).on_conflict_do_nothing()
         self._put_truth = insert(outcomes).on_conflict_do_nothing()
         self._add_actions = added(insert, actions, "n")
-        self._add_errors = added(insert, live_errors, "n", "signed", "absolute", "squared")
+        sums = ("n", "signed", "absolute", "squared")
+        self._add_errors, self._add_weekly = (added(insert, table, *sums) for table in (live_errors, weekly_errors))
 
     def load(self, keys: Collection[SubjectKey]) -> list[Subject]:
         """What is known of these subjects; one that was never seen comes back empty."""
@@ -168,6 +170,7 @@ class Journal(Store):
         fresh = self._decide(connection, entry.decisions)
         execute(connection, self._put_truth, (_truth_row(truth, entry.at) for truth in entry.truths))
         execute(connection, self._add_errors, _error_rows(entry.errors))
+        execute(connection, self._add_weekly, _weekly_rows(entry.errors))
         self.count(connection, fresh)
         self.mark(connection, marks)
         all_fresh = sum(fresh.values()) == len(entry.decisions)
@@ -334,10 +337,17 @@ def _truth_row(truth: Truth, at: datetime) -> Values:
     }
 
 
-def _error_rows(errors: Mapping[ErrorKey, ErrorSum]) -> Iterator[Values]:
-    """In one order everywhere, so that two workers cannot lock each other's rows crosswise."""
-    for key, total in sorted(errors.items()):
-        yield {**key._asdict(), **asdict(total)}
+def _error_rows(errors: Mapping[WeekKey, ErrorSum]) -> Iterator[Values]:
+    """Of all weeks together, in one order everywhere, so that two workers cannot lock each other's rows crosswise."""
+    whole: dict[ErrorKey, ErrorSum] = defaultdict(ErrorSum)
+    for key, total in errors.items():
+        whole[key.error].merge(total)
+    return ({**key._asdict(), **asdict(total)} for key, total in sorted(whole.items()))
+
+
+def _weekly_rows(errors: Mapping[WeekKey, ErrorSum]) -> Iterator[Values]:
+    """In one order everywhere, too."""
+    return ({"week": key.week, **key.error._asdict(), **asdict(total)} for key, total in sorted(errors.items()))
 
 
 def _action_rows(fresh: Mapping[str, int]) -> Iterator[Values]:

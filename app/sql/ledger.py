@@ -107,6 +107,24 @@ class ErrorKey(NamedTuple):
     unit: str
 
 
+class WeekKey(NamedTuple):
+    """Whose live error, and of which week: that of the event time of what was predicted, as `iso_week` says it."""
+
+    error: ErrorKey
+    week: str
+
+
+def iso_week(at: datetime) -> str:
+    """The week by ISO 8601, by the calendar of `at`'s own zone.
+
+    Example:
+        >>> iso_week(datetime(2027, 1, 3, 23, 59))
+        '2026-W53'
+    """
+    year, week, _ = at.isocalendar()
+    return f"{year}-W{week:02}"
+
+
 @dataclass
 class ErrorSum:
     """Sums of errors (predicted minus true, in the model's unit); they add up, and may be taken back."""
@@ -143,7 +161,7 @@ class Entry:
     answers: list[Answer] = field(default_factory=list)
     decisions: list[Made] = field(default_factory=list)
     truths: list[Truth] = field(default_factory=list)
-    errors: dict[ErrorKey, ErrorSum] = field(default_factory=dict)
+    errors: dict[WeekKey, ErrorSum] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.cases or self.answers or self.decisions or self.truths or self.errors)
@@ -211,3 +229,14 @@ class LiveError:
     rmse: float
     bias: float
     brier: float | None
+
+
+@dataclass(frozen=True)
+class WeeklyError(LiveError):
+    """The same of one week.
+
+    Attributes:
+        week: by ISO 8601, of the event time in UTC of what was predicted: "2026-W47".
+    """
+
+    week: str

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from app.decisions import Decision, Figure
 from app.events import Kind
 from app.predictions import Detail, Stage
+from app.sql.ledger import iso_week
 
 Judge = Callable[[Kind, Mapping[str, Figure]], str]
 """The policy: a kind and the figures by model name -> the action."""
@@ -188,8 +189,7 @@ class Report:
 
     def _measure(self, row: Replayed, truth: float, then: float | None) -> None:
         at = datetime.fromtimestamp(row.at_us / 1e6, self.zone)
-        year, week, _ = at.isocalendar()
-        slices = {"all": "", "hour": f"{at.hour:02}", "week": f"{year}-W{week:02}"}
+        slices = {"all": "", "hour": f"{at.hour:02}", "week": iso_week(at)}
         if row.zone is not None:
             slices["zone"] = str(row.zone)
         for slice_, key in slices.items():

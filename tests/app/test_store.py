@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from multiprocessing import get_context
@@ -28,8 +29,9 @@ from app.sql.ledger import (
     Mark,
     Position,
     SubjectKey,
+    WeekKey,
 )
-from app.sql.schema import metadata
+from app.sql.schema import metadata, weekly_errors
 from app.store import Store
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -216,20 +218,34 @@ def test_undecided_subjects_are_found_by_partition(journal: Journal) -> None:
 
 
 def test_live_errors_add_up(journal: Journal) -> None:
-    minutes, risk = ErrorKey("eta", "1", "initial", "min"), ErrorKey("cancellation", "2", "initial", "probability")
-    journal.save(Entry(NOW, errors={minutes: ErrorSum(1, 3.0, 3.0, 9.0), risk: ErrorSum(1, -0.5, 0.5, 0.25)}))
-    journal.save(Entry(NOW, errors={minutes: ErrorSum(1, -1.0, 1.0, 1.0)}))
+    eta_key, risk_key = ErrorKey("eta", "1", "initial", "min"), ErrorKey("cancellation", "2", "initial", "probability")
+    old, new, risk = WeekKey(eta_key, "2025-W52"), WeekKey(eta_key, "2026-W01"), WeekKey(risk_key, "2026-W01")
+    journal.save(Entry(NOW, errors={new: ErrorSum(1, 2.0, 2.0, 4.0), risk: ErrorSum(1, -0.5, 0.5, 0.25)}))
+    journal.save(Entry(NOW, errors={new: ErrorSum(1, 1.0, 1.0, 5.0), old: ErrorSum(1, 3.0, 3.0, 1.0)}))
     cancellation, eta = journal.live_errors()
-    assert (eta.n, eta.mae, eta.bias, eta.brier) == (2, 2.0, 1.0, None)
-    assert eta.rmse == pytest.approx(5.0**0.5)
+    assert (eta.n, eta.mae, eta.bias, eta.brier) == (3, 2.0, 2.0, None)
+    assert eta.rmse == pytest.approx((10 / 3) ** 0.5)
     assert cancellation.brier == 0.25
+    weekly = [(error.week, error.model, error.n, error.mae) for error in journal.weekly_errors()]
+    assert weekly == [("2025-W52", "eta", 1, 3.0), ("2026-W01", "cancellation", 1, 0.5), ("2026-W01", "eta", 2, 1.5)]
 
 
 def test_live_errors_taken_back_leave_nothing(journal: Journal) -> None:
-    key = ErrorKey("duration", "1", "correction", "min")
+    key = WeekKey(ErrorKey("duration", "1", "correction", "min"), "2026-W01")
     journal.save(Entry(NOW, errors={key: ErrorSum(1, 3.0, 3.0, 9.0)}))
     journal.save(Entry(NOW, errors={key: ErrorSum(-1, -3.0, -3.0, -9.0)}))
     assert journal.live_errors() == []
+    assert journal.weekly_errors() == []
+
+
+def test_a_database_from_before_the_weeks_keeps_its_figures(journal: Journal) -> None:
+    key = ErrorKey("eta", "1", "initial", "min")
+    journal.save(Entry(NOW, errors={WeekKey(key, "2025-W52"): ErrorSum(1, 3.0, 3.0, 9.0)}))
+    weekly_errors.drop(journal._engine)
+    with closing(Journal.open(journal._engine.url.render_as_string(hide_password=False))) as now:
+        now.save(Entry(NOW, errors={WeekKey(key, "2026-W01"): ErrorSum(1, 1.0, 1.0, 1.0)}))
+        assert [(error.n, error.mae) for error in now.live_errors()] == [(2, 2.0)]
+        assert [(error.week, error.n) for error in now.weekly_errors()] == [("2026-W01", 1)]
 
 
 def test_decisions_are_counted_once_each_by_action_and_stay_counted(journal: Journal) -> None:

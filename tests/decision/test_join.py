@@ -18,11 +18,12 @@ from app.events import (
     RideRequested,
 )
 from app.predictions import Prediction
-from app.sql.ledger import Answer, ErrorKey, ErrorSum, Position, Subject, SubjectKey
+from app.sql.ledger import Answer, ErrorKey, ErrorSum, Position, Subject, SubjectKey, WeekKey
 from decision.join import MOVES, Effects, Join, Sourced
 from decision.policy import EXPECTED, judge
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+WEEK = "2026-W01"
 DEADLINES = {"ride": timedelta(seconds=2), "upload": timedelta(seconds=5)}
 
 
@@ -198,10 +199,18 @@ def test_errors_count_the_first_answer_and_the_last_correction(truth_first: bool
     effects = apply(it, *([truth, *answers] if truth_first else [*answers, truth]))
     assert effects.entry.truths == [truth]
     assert effects.entry.errors == {
-        ErrorKey("duration", "1", "initial", "min"): ErrorSum(1, 4.0, 4.0, 16.0),
-        ErrorKey("duration", "1", "correction", "min"): ErrorSum(1, 1.0, 1.0, 1.0),
-        ErrorKey("cost", "1", "initial", "usd"): ErrorSum(1, -2.0, 2.0, 4.0),
+        WeekKey(ErrorKey("duration", "1", "initial", "min"), WEEK): ErrorSum(1, 4.0, 4.0, 16.0),
+        WeekKey(ErrorKey("duration", "1", "correction", "min"), WEEK): ErrorSum(1, 1.0, 1.0, 1.0),
+        WeekKey(ErrorKey("cost", "1", "initial", "usd"), WEEK): ErrorSum(1, -2.0, 2.0, 4.0),
     }
+
+
+def test_a_correction_of_the_next_week_takes_the_former_one_out_of_its_own() -> None:
+    it, days = join(), timedelta(days=4)  # from Thursday to Monday
+    before, after = (answered("r", "duration", 12.0, move=move) for move in (1, 2))
+    after = structs.replace(after, event_at=after.event_at + days)
+    errors = apply(it, completed("r", minutes=10.0), before, after).entry.errors
+    assert {key.week: total.n for key, total in errors.items()} == {WEEK: 0, "2026-W02": 1}
 
 
 def test_a_cancelled_ride_measures_only_the_cancellation() -> None:
@@ -248,7 +257,7 @@ MESSAGES: list[object] = [
 
 def final(effects: Sequence[Effects]) -> tuple[object, ...]:
     """What the world ends up with: decisions by id, what is written down, the error sums."""
-    errors: dict[ErrorKey, ErrorSum] = {}
+    errors: dict[WeekKey, ErrorSum] = {}
     for each in effects:
         for key, total in each.entry.errors.items():
             kept = errors.setdefault(key, ErrorSum())
