@@ -4,14 +4,17 @@ Shipped with the package, so that an agent or a consumer of Millrace can be test
 in `tests/app/test_bus.py` runs on `MemoryBus` and on Kafka alike.
 """
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from app.asking.requests import Answer
+from app.asking.asker import Expected
+from app.asking.requests import ASKED, Answer
 from app.bus import Delivered, Outgoing, partition_of
 from app.codec import Record, context, encode
 from app.errors import DeliveryFailed, InvalidMessage, MillraceError, NotServed
@@ -106,6 +109,7 @@ class MemoryAsker:
         error: raised instead of answering.
         absent: the agents no worker serves.
         asked: every question: (agent, events, seconds, publish).
+        expected: every word that was wanted on an event: (agent, seconds).
     """
 
     def __init__(self, values: Sequence[float] = (1.0,), version: str = "1", unit: str = "min") -> None:
@@ -114,9 +118,19 @@ class MemoryAsker:
         self.error: MillraceError | None = None
         self.absent: set[str] = set()
         self.asked: list[tuple[str, tuple[Event, ...], float, bool]] = []
+        self.expected: list[tuple[str, float]] = []
 
     def serves(self, agent: str) -> bool:
         return agent not in self.absent
+
+    @contextmanager
+    def expecting(self, agent: str, within_s: float) -> Iterator[Expected]:
+        if agent in self.absent:
+            raise NotServed(agent, "no worker serves it")
+        self.expected.append((agent, within_s))
+        answer = asyncio.get_running_loop().create_future()
+        answer.set_result(self._answer(agent, 1))
+        yield Expected(((ASKED, agent.encode()),), _failing(self.error) if self.error else answer)
 
     async def ask(self, agent: str, events: Sequence[Event], within_s: float, *, publish: bool = False) -> Answer:
         if self.error is not None:
@@ -124,9 +138,15 @@ class MemoryAsker:
         if agent in self.absent:
             raise NotServed(agent, "no worker serves it")
         self.asked.append((agent, tuple(events), within_s, publish))
-        rows = range(len(events))
-        values = tuple(None if row in self.problems else self.values[row % len(self.values)] for row in rows)
-        return Answer(agent, self.version, self.unit, values, (None,) * len(events), dict(self.problems))
+        return self._answer(agent, len(events))
+
+    def _answer(self, agent: str, rows: int) -> Answer:
+        values = (None if row in self.problems else self.values[row % len(self.values)] for row in range(rows))
+        return Answer(agent, self.version, self.unit, tuple(values), (None,) * rows, dict(self.problems))
+
+
+async def _failing(error: MillraceError) -> Answer:
+    raise error
 
 
 class Events:

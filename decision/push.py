@@ -1,4 +1,4 @@
-"""The push: what has been written down goes to the topic `decisions`, then to Redis, and is marked as pushed.
+"""The push: what has been written down goes to the topic `decisions` and to Redis, and is marked as pushed.
 
 Between `decision.desk`, which hands over parcels in the order they were written down, and `app.bus` and `app.live`.
 Redis is a cache: while it is away, decisions go on to the topic and wait in the store for it to come back.
@@ -150,12 +150,16 @@ class Push:
                 self._moved.notify_all()
 
     async def _push(self, parcels: Sequence[Parcel]) -> None:
+        telling = self.announcer.tell([update for parcel in parcels for update in _updates(parcel)])
         decisions = [made for parcel in parcels for made in parcel.decisions]
-        delivered = await deliver(self.producer, [_record(made) for made in decisions])
-        published = await self.announcer.tell([update for parcel in parcels for update in _updates(parcel)])
-        if decisions:
-            _measure(decisions)
-            self.marked([_mark(made, where, published) for made, where in zip(decisions, delivered, strict=True)])
+        if not decisions:
+            await telling
+            return
+        # At once: all of it is written down, so neither rests on the other, and users wait for one of them less.
+        delivering = deliver(self.producer, [_record(made) for made in decisions])
+        delivered, published = await asyncio.gather(delivering, telling)
+        _measure(decisions)
+        self.marked([_mark(made, where, published) for made, where in zip(decisions, delivered, strict=True)])
 
 
 def _measure(decisions: Sequence[Made]) -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from app import codec
 from app.asking.asker import ID_PREFIX
 from app.bus import Delivered, Outgoing, Producer
+from app.codec import Headers
 from app.errors import DeliveryFailed, InvalidMessage, MillraceError, ServiceUnavailable
 from app.events import Event
 from app.topics import topic_of
@@ -52,17 +53,20 @@ class Outbox:
         """Records handed over and not yet acknowledged."""
         return self._held
 
-    async def send(self, events: Sequence[Event], traceparent: str | None = None) -> list[Delivered]:
+    async def send(
+        self, events: Sequence[Event], traceparent: str | None = None, headers: Headers = ()
+    ) -> list[Delivered]:
         """Where the events came to lie, once Kafka has acknowledged all. Raises `ServiceUnavailable` ("kafka").
 
-        And `InvalidMessage` for an id that stands for something that was only asked about.
+        And `InvalidMessage` for an id that stands for something that was only asked about. `headers` go on each record,
+        besides its own.
         """
         if any(event.event_id.startswith(ID_PREFIX) for event in events):
             raise InvalidMessage(f"ids that begin with {ID_PREFIX} are of what is only asked about", "event_id")
         if self._held + len(events) > self._in_flight:
             raise ServiceUnavailable("kafka", "too many events are on their way", retry_after_s=2.0)
         loop = asyncio.get_running_loop()
-        entries = [Entry(record(event, traceparent), loop.create_future()) for event in events]
+        entries = [Entry(record(event, traceparent, headers), loop.create_future()) for event in events]
         self._held += len(entries)
         for entry in entries:
             entry.done.add_done_callback(self._released)
@@ -126,10 +130,12 @@ class Outbox:
         self._freed.set()
 
 
-def record(event: Event, traceparent: str | None) -> Outgoing:
+def record(event: Event, traceparent: str | None, headers: Headers = ()) -> Outgoing:
     """The Kafka record of an event; a trace begins here unless the client has begun one."""
     trace = traceparent or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
-    return Outgoing(topic_of(event).name, event.key.encode(), codec.encode(event), codec.context(event, trace))
+    return Outgoing(
+        topic_of(event).name, event.key.encode(), codec.encode(event), (*codec.context(event, trace), *headers)
+    )
 
 
 def _seen(done: "asyncio.Future[list[Delivered]]") -> None:

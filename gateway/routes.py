@@ -89,16 +89,12 @@ class EventRoutes:
         return router
 
     async def request_ride(self, request: Request) -> Response:
-        """The first estimate is asked for while Kafka takes the event; see `gateway.estimates`."""
+        """The event asks for the first estimate itself; see `gateway.estimates`."""
         identity = self._door.admit(request.headers, EVENTS_WRITE)
         event = await self._read(request, identity, bodies.REQUESTED, None)
-        estimate = self._estimates.begin(event)
-        try:
-            places = await self._outbox.send([event], traceparent(request))
-            initial = None if estimate is None else await estimate
-        finally:
-            if estimate is not None:
-                estimate.cancel()
+        with self._estimates.beginning() as estimate:
+            places = await self._outbox.send([event], traceparent(request), estimate.headers)
+            initial = await estimate.minutes()
         return answer(accepted(event, places[0], initial), HTTPStatus.ACCEPTED)
 
     def _step(self, body: Body[Any]) -> Handler:

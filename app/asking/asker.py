@@ -10,7 +10,8 @@ import logging
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Collection, Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 from uuid import uuid4
@@ -19,7 +20,7 @@ from app.asking.inbox import Inbox, KafkaInbox
 from app.asking.requests import MAX_REQUEST_BYTES, MAX_ROWS, MAX_WITHIN_S, Address, Answer, Reply, Request
 from app.asking.served import Served, Serving
 from app.bus import KafkaProducer, Outgoing, Producer
-from app.codec import Decoder, Record, encode
+from app.codec import Decoder, Headers, Record, encode
 from app.errors import (
     AskingFailed,
     DeadlineExceeded,
@@ -46,6 +47,18 @@ def fresh_id() -> str:
     return f"{ID_PREFIX}{uuid4().hex}"
 
 
+class Expected(NamedTuple):
+    """An answer that is waited for.
+
+    Attributes:
+        headers: of the event's record: they say where the answer is to go.
+        answer: of one row. Raises as `Asks.ask` does.
+    """
+
+    headers: Headers
+    answer: Awaitable[Answer]
+
+
 class Asks(Protocol):
     """Who can be asked; `Asker` is the one over Kafka."""
 
@@ -69,6 +82,14 @@ class Asks(Protocol):
             Overloaded: too many questions wait already (503).
             TooLarge: too many rows or bytes (413).
             NotAnswered: the worker refused the question (422).
+        """
+        ...
+
+    def expecting(self, agent: str, within_s: float) -> AbstractContextManager[Expected]:
+        """Want the agent's word on an event that goes to its topic anyway; nothing is sent here.
+
+        Within the context, send the event with the headers and await the answer: the agent's workers answer from their
+        stream what they also publish. Raises `NotServed` or `Overloaded` on entering.
         """
         ...
 
@@ -150,26 +171,39 @@ class Asker:
             raise ValueError(f"within_s: {within_s:g} is not in (0, {MAX_WITHIN_S:g}]")
         if publish and not all(event.event_id.startswith(ID_PREFIX) for event in events):
             raise ValueError("what is to be published bears ids of `fresh_id`")
-        partition = self._admit(agent, len(events))
-        value = encode(Request(tuple(events), publish))  # type: ignore[arg-type]  # every event is one of AnyEvent
-        if len(value) > MAX_REQUEST_BYTES:
-            raise TooLarge(agent, f"{len(value):,} bytes, and {MAX_REQUEST_BYTES:,} are taken: ask in parts")
-        loop, number = asyncio.get_running_loop(), str(next(self._numbers))
-        address = Address(int((time.time() + within_s) * 1000), partition, self._name, number)
-        call = self._calls[number] = _Call(agent, len(events), loop.create_future())
-        self._rows += call.rows
-        deadline = loop.call_later(within_s, _fail, call, DeadlineExceeded(agent, f"no answer within {within_s:g} s"))
-        self._put(Outgoing(request_topic(agent).name, None, value, address.headers()))
-        try:
-            return await call.answer
-        finally:
-            deadline.cancel()
-            self._rows -= call.rows
-            del self._calls[number]
+        with self._calling(agent, len(events), within_s) as (address, answer):
+            value = encode(Request(tuple(events), publish))  # type: ignore[arg-type]  # every event is one of AnyEvent
+            if len(value) > MAX_REQUEST_BYTES:
+                raise TooLarge(agent, f"{len(value):,} bytes, and {MAX_REQUEST_BYTES:,} are taken: ask in parts")
+            self._put(Outgoing(request_topic(agent).name, None, value, address.headers()))
+            return await answer
+
+    @contextmanager
+    def expecting(self, agent: str, within_s: float) -> Iterator[Expected]:
+        """See `Asks.expecting`."""
+        with self._calling(agent, 1, within_s) as (address, answer):
+            yield Expected(address.on_event(agent), answer)
 
     def serves(self, agent: str) -> bool:
         """See `Asks.serves`."""
         return self.ready and self._serving.serves(agent)
+
+    @contextmanager
+    def _calling(self, agent: str, rows: int, within_s: float) -> Iterator[tuple[Address, "asyncio.Future[Answer]"]]:
+        """A call that waits for its answer: where that is to go, and what ends by the deadline at the latest."""
+        partition = self._admit(agent, rows)
+        loop, number = asyncio.get_running_loop(), str(next(self._numbers))
+        call = self._calls[number] = _Call(agent, rows, loop.create_future())
+        self._rows += rows
+        deadline = loop.call_later(within_s, _fail, call, DeadlineExceeded(agent, f"no answer within {within_s:g} s"))
+        try:
+            yield Address(int((time.time() + within_s) * 1000), partition, self._name, number), call.answer
+        finally:
+            deadline.cancel()
+            self._rows -= rows
+            del self._calls[number]
+            if not call.answer.cancel() and not call.answer.cancelled():
+                call.answer.exception()  # seen: whoever asked may have left before it was answered
 
     def _admit(self, agent: str, rows: int) -> int:
         """Our partition of replies. Raises what speaks against asking at all."""

@@ -1,7 +1,8 @@
 """Synchronous questions and their answers, as they lie on the topics `requests.<agent>` and `replies`.
 
 Between `app.asking.asker` (who asks) and `app.modes.ask` (who answers). One record is one question of many rows; its headers
-say until when an answer is of use and where it is to go, so that a worker can drop, or refuse, what it does not decode.
+say until when an answer is of use and where it is to go, so that a worker can drop, or refuse, what it does not decode. The record
+of an event can carry the same headers: then whoever sent it also wants one agent's word on it at once (`app.modes.stream`).
 """
 
 from collections.abc import Mapping
@@ -28,6 +29,8 @@ MAX_WITHIN_S = 30.0
 
 REQUESTS_SUFFIX = ".requests"
 DEADLINE, REPLY_TO, ASKER, CALL = "deadline_ms", "reply_partition", "asker", "call"
+ASKED = "asked"
+"""On the record of an event: the agent whose word is wanted. On a topic of requests, the topic says it."""
 
 
 def request_group(agent: str) -> str:
@@ -68,6 +71,10 @@ class Address(NamedTuple):
             (ASKER, self.asker.encode()),
             (CALL, self.call.encode()),
         )
+
+    def on_event(self, agent: str) -> Headers:
+        """The headers of an event on which this agent's word is wanted at once."""
+        return ((ASKED, agent.encode()), *self.headers())
 
     @classmethod
     def read(cls, headers: Headers) -> Self:

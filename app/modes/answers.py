@@ -1,6 +1,7 @@
 """What is answered to requests, in words: replies, refusals, and predictions where they are to be published. Pure.
 
-Between `app.modes.ask`, which has the scores, and the topics `replies` and `predictions`.
+Between `app.modes.ask`, which has the scores, and the topics `replies` and `predictions`; and for `app.modes.stream`, the
+answers to those who sent an event and want a word on it at once.
 """
 
 from collections.abc import Sequence
@@ -8,11 +9,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from app.agent import Agent, Scores
-from app.asking.requests import MAX_REPLY_BYTES, Address, Reply, Request
+from app.asking.requests import ASKED, MAX_REPLY_BYTES, Address, Reply, Request
 from app.bus import Outgoing, partition_of
-from app.codec import Decoder, Record, encode
+from app.codec import Decoder, Record, encode, header
+from app.errors import InvalidMessage
 from app.events import AnyEvent
-from app.modes.process import Processor, Scored, outgoing
+from app.modes.process import Outcome, Processor, Scored, outgoing
 from app.modes.scoring import Scorer
 from app.predictions import Detail
 from app.topics import REPLIES
@@ -109,6 +111,41 @@ class Wording:
         keys = {event.event_id: event.key.encode() for event in events}
         beside = [(_beside(record, keys[said.event_id], self._partitions), said) for record, said in outcome.predicted]
         return outgoing(self._agent.name, replace(outcome, predicted=beside))
+
+
+def to_senders(agent: str, outcome: Outcome) -> Answers:
+    """What became of the events whose records say that this agent's word is wanted; nothing, once it comes too late."""
+    replies: list[Outgoing] = []
+    until_ms, now_ms = 0, outcome.at.timestamp() * 1000
+    for record, said in outcome.predicted:
+        if (address := _wanted(record, agent)) and address.deadline_ms > now_ms:
+            details = () if said.detail is None else (said.detail,)
+            values = Reply(address.asker, address.call, agent, said.version, said.unit, (said.value,), details)
+            replies.append(_outgoing(address, values))
+            until_ms = max(until_ms, address.deadline_ms)
+    for failed in outcome.failed:
+        if (address := _wanted(failed.record, agent)) and address.deadline_ms > now_ms:
+            replies.append(_outgoing(address, Reply(address.asker, address.call, agent, error=failed.error)))
+            until_ms = max(until_ms, address.deadline_ms)
+    return Answers(replies, [], until_ms)
+
+
+def _wanted(record: Record, agent: str) -> Address | None:
+    """Where this agent's word on the event is wanted. An address that cannot be read is nobody's."""
+    if header(record.headers, ASKED) != agent:
+        return None
+    try:
+        return address_of(record)
+    except InvalidMessage:
+        return None
+
+
+def address_of(record: Record) -> Address:
+    """Raises `InvalidMessage`."""
+    address = Address.read(record.headers)
+    if address.partition >= (REPLIES.partitions or 0):
+        raise InvalidMessage("no partition of the topic of replies", "reply_partition")
+    return address
 
 
 def _outgoing(address: Address, reply: Reply) -> Outgoing:

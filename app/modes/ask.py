@@ -19,7 +19,7 @@ from app.bus import Producer, deliver
 from app.codec import Decoder, Record
 from app.errors import DeliveryFailed, InvalidMessage, ServiceUnavailable
 from app.events import AnyEvent
-from app.modes.answers import Answers, Call, Wording, merged, part
+from app.modes.answers import Answers, Call, Wording, address_of, merged, part
 from app.modes.dead_letters import cause_of, dead_letter
 from app.modes.group import Group
 from app.modes.lifecycle import together
@@ -29,7 +29,7 @@ from app.modes.throwaway import Throwaway
 from app.modes.watchdog import watch
 from app.settings import Settings
 from app.telemetry import REQUESTS, REQUESTS_AT_ONCE
-from app.topics import REPLIES, request_topic
+from app.topics import request_topic
 
 _PASSES = (ServiceUnavailable, OperationalError, ConnectionError)
 """What scoring raises when a shared state's database stays away."""
@@ -85,7 +85,7 @@ class Answering:
             except Exception as error:
                 self._failure = error
                 raise
-        await self._reply(answers)
+        await send_replies(self._producer, self._agent.name, answers, self._clock())
 
     def _read(self, records: Sequence[Record]) -> tuple[list[Call], Answers]:
         """The calls in these records; and the answers to those that cannot be read."""
@@ -93,7 +93,7 @@ class Answering:
         addressed: list[tuple[Address, Record]] = []
         for record in records:
             try:
-                address = _address(record)
+                address = address_of(record)
             except InvalidMessage as error:
                 REQUESTS.labels(self._agent.name, "nowhere to answer").inc()
                 at = datetime.fromtimestamp(now_ms / 1000, UTC)
@@ -152,23 +152,17 @@ class Answering:
             memory = Throwaway(self._agent, self._agent.state, calls)
         return await self._scorer.score(events, memory)
 
-    async def _reply(self, answers: Answers) -> None:
-        """Send the replies for as long as anybody waits: a reply partition that is away must hold up nobody else."""
-        left_s = answers.until_ms / 1000 - self._clock()
-        if not answers.replies or left_s <= 0:
-            return
-        try:
-            async with asyncio.timeout(left_s):
-                await self._producer.send(answers.replies)
-        except (DeliveryFailed, TimeoutError):
-            REQUESTS.labels(self._agent.name, "not delivered").inc(len(answers.replies))
 
-
-def _address(record: Record) -> Address:
-    address = Address.read(record.headers)
-    if address.partition >= (REPLIES.partitions or 0):
-        raise InvalidMessage("no partition of the topic of replies", "reply_partition")
-    return address
+async def send_replies(producer: Producer, agent: str, answers: Answers, now_s: float) -> None:
+    """Send the replies for as long as anybody waits: a reply partition that is away must hold up nobody else for long."""
+    left_s = answers.until_ms / 1000 - now_s
+    if not answers.replies or left_s <= 0:
+        return
+    try:
+        async with asyncio.timeout(left_s):
+            await producer.send(answers.replies)
+    except (DeliveryFailed, TimeoutError):
+        REQUESTS.labels(agent, "not delivered").inc(len(answers.replies))
 
 
 def _portions(calls: Sequence[Call], most: int) -> Iterator[list[Call]]:

@@ -21,7 +21,8 @@ from app.codec import Decoder, Record
 from app.errors import ConfigurationError
 from app.events import AnyEvent, Event
 from app.examples import EXAMPLES
-from app.modes.ask import Answering
+from app.modes.answers import to_senders
+from app.modes.ask import Answering, send_replies
 from app.modes.fetching import SharedFetches
 from app.modes.group import Batching, Group
 from app.modes.hearing import Hearing
@@ -212,7 +213,12 @@ class Loop:
         self._meters.batch.observe(len(records))
         if records:
             self._meters.latency.observe(max(0.0, outcome.at.timestamp() - records[0].timestamp_ms / 1000))
-        await deliver(self._producer, outgoing(name, outcome))
+        answers = to_senders(name, outcome)
+        sending = deliver(self._producer, outgoing(name, outcome))
+        if not answers.replies:
+            await sending
+        else:  # at once: what is sent in one turn of the event loop goes to the broker in one request
+            await asyncio.gather(sending, send_replies(self._producer, name, answers, outcome.at.timestamp()))
 
     async def _fold(self, partition: int) -> Fold:
         """The state of this partition number; restored when this is the first batch since it was assigned."""

@@ -167,7 +167,7 @@ async def test_kafka_away_for_good_ends_the_push() -> None:
     await world.put("a")
     with pytest.raises(DeliveryFailed):
         await world.push.run()
-    assert (world.told(), world.outbox.marks) == ([], {})
+    assert world.outbox.marks == {}, "so its successor pushes it again"
 
 
 def _where(world: World, decision_id: str) -> tuple[int, int]:

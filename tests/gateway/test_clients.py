@@ -73,13 +73,23 @@ def system(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
         made = System(f"127.0.0.1:{port}", mint(settings, "client"))
         deadline = time.monotonic() + 60
         # That nobody serves `cost` is known a little later than that somebody serves the others.
-        while not (answers(made, "eta") == answers(made, "spam") == 200 and answers(made, "cost") == 503):
+        while not (
+            ready(made) and answers(made, "eta") == answers(made, "spam") == 200 and answers(made, "cost") == 503
+        ):
             ended = worker.poll() is not None or gateway.poll() is not None
             logs = "".join(path.read_text(encoding="utf-8") for path in directory.glob("*.log"))
             assert not ended, logs
             assert time.monotonic() < deadline, logs
             time.sleep(0.1)
         yield made
+
+
+def ready(system: System) -> bool:
+    """Whether Kafka, Redis and the database have answered the gateway, which takes a busy machine seconds."""
+    try:
+        return httpx.get(f"http://{system.address}/v2/health/ready", timeout=10).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def answers(system: System, model: str) -> int:

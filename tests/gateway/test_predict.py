@@ -124,11 +124,16 @@ async def test_what_is_published_bears_an_id_no_event_can_take(client: httpx.Asy
         assert (posted.status_code, posted.json()["field"]) == (422, "event_id")
 
 
-async def test_a_ride_comes_with_a_first_estimate(client: httpx.AsyncClient, asker: MemoryAsker) -> None:
+async def test_a_ride_comes_with_a_first_estimate(
+    client: httpx.AsyncClient, asker: MemoryAsker, bus: MemoryBus
+) -> None:
     asker.values = (12.3456,)
-    accepted = (await client.post("/v1/rides", json={**RIDE, "event_id": "e1"})).json()
+    accepted = (await client.post("/v1/rides", json=RIDE)).json()
     assert accepted["initial_duration_min"] == 12.35
-    assert [(name, events[0].event_id) for name, events, *_ in asker.asked] == [("duration", "e1")]
+    (record,) = bus.records("rides")
+    assert dict(record.headers)["asked"] == b"duration"
+    assert dict(record.headers)["ce_id"] == accepted["event_id"].encode()
+    assert asker.asked == []
 
 
 @pytest.mark.parametrize("away", [True, False])
@@ -146,7 +151,7 @@ async def test_no_estimate_is_asked_for_where_none_is_wanted(serve, asker: Memor
         headers = {"Authorization": f"Bearer {served.token('u')}"}
         async with httpx.AsyncClient(base_url=served.url, headers=headers) as client:
             assert (await client.post("/v1/rides", json=RIDE)).json()["initial_duration_min"] is None
-    assert asker.asked == []
+    assert asker.expected == []
 
 
 async def test_a_decision_is_waited_for(

@@ -137,6 +137,37 @@ async def test_every_asker_gets_the_answers_to_its_own_questions_in_order(wired:
     assert [asker.pending for asker in wire.askers] == [0, 0]
 
 
+async def test_a_word_on_an_event_comes_to_whoever_sends_the_event(wired: Make, events: Events) -> None:
+    wire = await wired()
+    ours, theirs = wire.askers
+    with ours.expecting(AGENT, LONG_S) as expected, theirs.expecting(AGENT, LONG_S) as other:
+        await settled()
+        assert wire.bus.records(TOPIC) == []
+        addresses = [Address.read(each.headers) for each in (expected, other)]
+        assert [dict(each.headers)["asked"] for each in (expected, other)] == [AGENT.encode()] * 2
+        replies = [
+            Reply(address.asker, address.call, AGENT, "7", "persons", (float(n),))
+            for n, address in enumerate(addresses)
+        ]
+        await wire.bus.send([Outgoing("replies", None, encode(reply), (), 0) for reply in replies])
+        wire.deliver()
+        assert (await expected.answer).values == (0.0,)
+        assert (await other.answer).values == (1.0,)
+    assert (ours.pending, theirs.pending) == (0, 0)
+
+
+async def test_a_word_that_does_not_come_in_time_is_not_waited_for(wired: Make) -> None:
+    wire = await wired()
+    with wire.askers[0].expecting(AGENT, 0.01) as expected, pytest.raises(DeadlineExceeded):
+        await expected.answer
+    with wire.askers[0].expecting(AGENT, LONG_S):
+        assert wire.askers[0].pending == 1  # whoever sends the event may fail, and leave
+    assert wire.askers[0].pending == 0
+    wire.known.away.add(AGENT)
+    with pytest.raises(NotServed), wire.askers[0].expecting(AGENT, LONG_S):
+        pytest.fail("nobody would answer")
+
+
 async def test_a_row_that_cannot_be_scored_fails_alone(wired: Make, events: Events) -> None:
     wire = await wired()
     rides = [events.ride(passengers=2), events.ride(passengers=7), events.ride(passengers=8), events.upload()]

@@ -1,6 +1,7 @@
 """The loop on the real broker, with real agents: nothing is lost, one bad row costs one row, order and state hold."""
 
 import asyncio
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from app.asking.requests import Address, Reply
 from app.bus import Delivered, Outgoing
-from app.codec import header
+from app.codec import Decoder, Headers, header
 from app.modes import stream
 from app.modes.lifecycle import EXIT_HUNG, Leave
 from app.testing import MemoryBus, outgoing
@@ -78,6 +80,32 @@ async def test_a_trace_goes_on_in_the_prediction(stage, worker: ModuleType) -> N
     assert child is not None
     assert child != trace
     assert child.split("-")[1] == trace.split("-")[1]
+
+
+async def test_whoever_wants_a_word_on_an_event_gets_the_one_that_is_published(stage, worker: ModuleType) -> None:
+    """And nobody else does: neither of another agent's, nor too late, nor where the address makes no sense."""
+    bus, name, later = MemoryBus(), stage.name, int(time.time() * 1000) + 60_000
+
+    def ride(passengers: int, headers: Headers) -> Outgoing:
+        sent = outgoing(stage.events.ride(passengers=passengers), stage.topic.name)
+        return sent._replace(headers=(*sent.headers, *headers))
+
+    wanted = [
+        ride(2, Address(later, 3, "gateway-1", "a").on_event(name)),
+        ride(8, Address(later, 4, "gateway-2", "b").on_event(name)),  # the model refuses it
+        ride(3, Address(later, 3, "gateway-1", "c").on_event("somebody-else")),
+        ride(3, Address(1, 3, "gateway-1", "d").on_event(name)),
+        ride(3, Address(later, 99, "gateway-1", "e").on_event(name)),
+        ride(3, (("asked", name.encode()),)),
+    ]
+    await stage.put(wanted)
+    await stage.finished(stage.loop(worker.passengers(name), worker.Doubles(), bus), len(wanted))
+
+    replies = [(record.partition, Decoder(Reply).decode(record.value)) for record in bus.records("replies")]
+    said = {reply.call: (partition, reply.asker, reply.values) for partition, reply in replies}
+    assert said == {"a": (3, "gateway-1", (4.0,)), "b": (4, "gateway-2", ())}
+    assert "eight is too many" in next(reply.error for _, reply in replies if reply.call == "b")
+    assert len(bus.records("predictions")) == len(wanted) - 1
 
 
 async def test_poison_is_dead_lettered_untouched_and_the_rest_goes_on(stage, worker: ModuleType) -> None:
