@@ -1,4 +1,4 @@
-"""The batch page and its calls: scheduled runs, their scores, and what-if reports. For operators: `status:read`.
+"""The batch page and its calls: scheduled runs, their scores, live errors by week, and what-if reports. For operators: `status:read`.
 
 `batch_reads` has the queries; `static/js/batch*.js` draws what they give.
 """
@@ -39,6 +39,7 @@ class BatchRoutes:
         router.add_route("/batch", self.page)
         router.add_route("/v1/batch/runs", self.runs)
         router.add_route("/v1/batch/scores/{job}", self.scores)
+        router.add_route("/v1/batch/errors", self.errors)
         router.add_route("/v1/batch/reports", self.reports)
         router.add_route("/v1/batch/reports/{run}/{model}", self.report)
         return router
@@ -54,6 +55,10 @@ class BatchRoutes:
         self._door.admit(request.headers, STATUS_READ)
         job, as_of = need_id(request.path_params["job"], "job"), _instant(request.query_params.get("as_of"))
         return answer(await self._off_loop(lambda: self._reads.scores(job, as_of)))
+
+    async def errors(self, request: Request) -> Response:
+        self._door.admit(request.headers, STATUS_READ)
+        return answer({"errors": await self._off_loop(self._reads.errors)})
 
     async def reports(self, request: Request) -> Response:
         self._door.admit(request.headers, STATUS_READ)

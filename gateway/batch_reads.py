@@ -1,6 +1,6 @@
-"""What the batch page reads: scheduled runs and their scores, and the what-if reports of replays. Synchronous.
+"""What the batch page reads: runs and their scores, live errors by week, what-if reports. Synchronous.
 
-Everything is opened when it is first asked for: most gateways never are, and a job's declaration brings its model's library along.
+But for the store everything is opened when it is first asked for: most gateways never are, and a job's declaration brings its model's library along.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import Connection, Table, func, select
 
-from app.store import answering
+from app.sql.ledger import WeeklyError
+from app.store import Store, answering
 from gateway.problems import Refused
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ _SAMPLE = 2000
 
 
 class BatchReads:
-    """Args: `database_url` is the predictions database; the replays lie beside it."""
+    """Args: `database_url` is the predictions database, `store` what is open of it; the replays lie beside it."""
 
-    def __init__(self, database_url: str) -> None:
-        self._url = database_url
+    def __init__(self, database_url: str, store: Store) -> None:
+        self._url, self._store = database_url, store
 
     def close(self) -> None:
         """Disconnect from what was opened."""
@@ -70,6 +71,10 @@ class BatchReads:
                 "offers": [] if offers is None else _offers(connection, offers, totals["as_of"]),
                 "likeliest": _likeliest(connection, table, job.rank, totals["as_of"], offers),
             }
+
+    def errors(self) -> list[WeeklyError]:
+        """How wrong each model has been live, week by week, the oldest first."""
+        return self._store.weekly_errors()
 
     def reports(self) -> list[dict[str, Any]]:
         """The head of every what-if report, newest first."""

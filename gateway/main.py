@@ -97,7 +97,7 @@ def create_app(
     hub, reads, outbox = Hub(settings.redis), Reads(store, Costs.of(settings)), Outbox(producer)
     live = Live(hub, LiveLog(redis), reads.snapshot, limits or Limits())
     status = Status(Books(settings.kafka), reads, redis.ping, lambda: live.connections)
-    batch = BatchReads(settings.database_url)
+    batch = BatchReads(settings.database_url, store)
     tokens, fallen = Tokens(read_secret(settings)), asyncio.Event()
     gateway = Gateway(settings, tokens, hub, outbox, asks, reads, batch, live, status, fallen)
 

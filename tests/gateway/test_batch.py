@@ -1,5 +1,6 @@
 """The batch page's calls over a database in which a job has really run."""
 
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,8 @@ from app.jobs.customers import open_customers
 from app.modes.schedule import Scheduler
 from app.registry import Registry, shipped_root
 from app.settings import Settings
+from app.sql.journal import Journal
+from app.sql.ledger import Entry, ErrorKey, ErrorSum, WeekKey
 from app.sql.replay_schema import whatif, whatif_actions, whatif_errors
 from app.sql.replays import Replays
 from app.sql.runs import Runs
@@ -97,8 +100,24 @@ async def test_a_report_is_listed_and_read(operator: httpx.AsyncClient, settings
     assert report["actions"][0]["would_be"] == "confirm"
 
 
+async def test_live_errors_come_week_by_week(operator: httpx.AsyncClient, settings: Settings) -> None:
+    key = ErrorKey("duration", "2", "initial", "min")
+    weeks = {
+        WeekKey(key, "2026-W43"): ErrorSum(2, 2.0, 6.0, 20.0),
+        WeekKey(key, "2026-W44"): ErrorSum(1, -1.0, 1.0, 1.0),
+    }
+    with closing(Journal.open(settings.database_url)) as journal:
+        journal.save(Entry(AS_OF, errors=weeks))
+    answer = await operator.get("/v1/batch/errors")
+    assert [(e["week"], e["model"], e["version"], e["n"], e["mae"], e["bias"]) for e in answer.json()["errors"]] == [
+        ("2026-W43", "duration", "2", 2, 3.0, 1.0),
+        ("2026-W44", "duration", "2", 1, 1.0, -1.0),
+    ]
+
+
 async def test_only_operators_may_look(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/v1/batch/runs")).status_code == 403
+    for what in ("runs", "errors", "reports"):
+        assert (await client.get(f"/v1/batch/{what}")).status_code == 403
 
 
 async def test_the_page_and_its_charts_come_from_here(operator: httpx.AsyncClient) -> None:

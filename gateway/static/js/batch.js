@@ -2,6 +2,7 @@
 
 import { byId, setText } from "./dom.js";
 import { Feed } from "./feed.js";
+import { showErrors } from "./batch_errors.js";
 import { showRuns } from "./batch_runs.js";
 import { showScores } from "./batch_scores.js";
 import { listReports, showReport } from "./batch_whatif.js";
@@ -38,11 +39,12 @@ async function openReport(report) {
 async function load() {
   if (!(await feed.signIn())) return;
   byId("signin").hidden = true;
-  const [{ runs }, { reports }] = await Promise.all([feed.ask("/v1/batch/runs"), feed.ask("/v1/batch/reports")]);
+  const [{ runs }, { errors }, { reports }] = await Promise.all(["runs", "errors", "reports"].map((what) => feed.ask(`/v1/batch/${what}`)));
   showRuns(runs, (run) => void attempt(() => openRun(run)));
   const first = runs.find((run) => run.state === "done");
   for (const panel of ["scores", "likeliest-panel"]) byId(panel).hidden = !first;
   if (first) await openRun(first);
+  showErrors(errors);
   await openReport(listReports(reports, (report) => void attempt(() => openReport(report))));
 }
 

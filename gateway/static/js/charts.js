@@ -50,6 +50,18 @@ export function line(node, title, x, y, points) {
   void Plotly.react(node, [drawn], layout(title, x, y, { yaxis: { rangemode: "tozero" } }), CONFIG);
 }
 
+/** Several lines over categories in order, by name: `series` of {name, points: [{x, y, n}], dashed}. */
+export function lines(node, title, x, y, categories, series) {
+  const hues = ["accent", "warn", "good", "bad", "muted"].map(colour);
+  const drawn = series.map(({ name, points, dashed }, at) => ({
+    type: "scatter", mode: "lines+markers", name, x: points.map((point) => point.x), y: points.map((point) => point.y),
+    line: { color: hues[at % hues.length], width: 2, dash: dashed ? "dot" : "solid" },
+    text: points.map((point) => point.n), hovertemplate: "%{x}: %{y:.3f} over %{text}<extra>%{fullData.name}</extra>",
+  }));
+  const more = { xaxis: { type: "category", categoryorder: "array", categoryarray: categories }, yaxis: { rangemode: "tozero" } };
+  void Plotly.react(node, drawn, { ...layout(title, x, y, more), showlegend: true, legend: { orientation: "h", y: -0.3 } }, CONFIG);
+}
+
 /** Means with their 95 % intervals about zero: below it is better. `points` of {x, mean, low, high, n}. */
 export function intervals(node, title, x, y, points) {
   const known = points.filter((point) => point.mean !== null);

@@ -1,0 +1,39 @@
+// Live error by model, version and week: a chart for each unit, and a table of the same figures.
+
+import { lines } from "./charts.js";
+import { byId, el } from "./dom.js";
+import { count, figure } from "./format.js";
+
+const MEASURES = { min: "mean absolute error, min", usd: "mean absolute error, $", probability: "Brier score" };
+
+export function showErrors(errors) {
+  byId("errors-body").hidden = errors.length === 0;
+  byId("errors-empty").hidden = errors.length > 0;
+  byId("weeks").replaceChildren(...errors.toReversed().map(weekRow));
+  const units = [...new Set(errors.map((error) => error.unit))].toSorted();
+  const charts = units.map((unit) => el("div", { class: "chart", role: "img", "aria-label": `${measure(unit)}, by week; the table below has the figures` }));
+  byId("errors-charts").replaceChildren(...charts);
+  units.forEach((unit, at) => drawUnit(charts[at], unit, errors.filter((error) => error.unit === unit)));
+}
+
+const measure = (unit) => MEASURES[unit] ?? `mean absolute error, ${unit}`;
+const named = ({ model, stage }) => (stage === "correction" ? `${model}, corrected` : model);
+
+function drawUnit(node, unit, errors) {
+  const series = Map.groupBy(errors, (error) => `${named(error)} ${error.version}`);
+  const drawn = [...series].toSorted(([a], [b]) => a.localeCompare(b, "en", { numeric: true })).map(([name, points]) => ({
+    name, dashed: points[0].stage === "correction",
+    points: points.map(({ week, mae, brier, n }) => ({ x: week, y: brier ?? mae, n: count(n) })),
+  }));
+  const weeks = [...new Set(errors.map((error) => error.week))];
+  lines(node, measure(unit), "week", "", weeks, drawn);
+}
+
+/** As on the live page: the mean absolute error with its bias; the Brier score of a probability. */
+function weekRow(error) {
+  const { week, version, unit, n, mae, bias, brier } = error;
+  const lean = brier === null ? `${bias < 0 ? "−" : "+"}${figure(Math.abs(bias), unit)}` : "";
+  return el("tr", {}, el("td", {}, week), el("th", { scope: "row" }, named(error)), el("td", { class: "mono" }, version),
+    el("td", { class: "number" }, brier === null ? figure(mae, unit) : brier.toFixed(3)), el("td", {}, brier === null ? "MAE" : "Brier score"),
+    el("td", { class: "number" }, lean), el("td", { class: "number" }, count(n)));
+}
