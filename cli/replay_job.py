@@ -242,7 +242,7 @@ def _late_beginnings(cuts: Sequence[Cut]) -> list[str]:
         if (agent.state is not None or agent.shared is not None) and forgotten:
             part = forgotten[0]
             said.append(
-                f"note: {each.span.topic}/{part.partition} begins at offset {part.first}; what {agent.name} knew from "
+                f"note: {part.topic}/{part.partition} begins at offset {part.first}; what {agent.name} knew from "
                 "before that is gone, so what it says of subjects that were open then may differ"
             )
     return said

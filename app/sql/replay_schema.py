@@ -59,6 +59,7 @@ replayed = Table(
     "replayed",
     metadata,
     Column("lane", Integer, primary_key=True),
+    Column("input", Integer, primary_key=True),  # which topic of the lane, by its place in `Span.topics`
     Column("partition", Integer, primary_key=True),
     Column("offset", BigInteger, primary_key=True),  # of a file or a query: the row
     Column("user_id", String(64), nullable=False),
@@ -76,6 +77,7 @@ failures = Table(
     "replay_failures",
     metadata,
     Column("lane", Integer, primary_key=True),
+    Column("input", Integer, primary_key=True),
     Column("partition", Integer, primary_key=True),
     Column("offset", BigInteger, primary_key=True),
     Column("cause", String(32), nullable=False),

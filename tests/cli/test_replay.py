@@ -95,7 +95,7 @@ def write(path: Path, count: int) -> Path:
 
 
 def kept(replays: Replays, run: str) -> list[tuple[Any, ...]]:
-    columns = [column for column in replayed.columns if column.name != "lane"]
+    columns = [column for column in replayed.columns if column.name not in ("lane", "input")]
     query = select(lanes.c.model, lanes.c.version, *columns).join(lanes, lanes.c.lane == replayed.c.lane)
     with replays.connected() as connection:
         return sorted(tuple(row) for row in connection.execute(query.where(lanes.c.run == run)))

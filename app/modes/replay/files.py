@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import get_args
 
 from app.agent import Agent
-from app.codec import Record
+from app.codec import Decoder, Record
 from app.errors import ConfigurationError
-from app.events import OPENING, Event
+from app.events import OPENING, AnyEvent, Event
+from app.modes.replay.decoding import union
 from app.modes.replay.plan import Part, Rows, Span
 from app.modes.replay.sources import LANE_RECORDS, SLICE_RECORDS, Slice, sliced
 from app.modes.replay.tables import CsvTable, ParquetTable, QueryTable, Table
-from app.modes.stream import inputs
+from app.modes.stream import heard, inputs
 from app.topics import TOPICS, Topic
 
 
@@ -27,21 +28,17 @@ class RowSource:
     async def spans(self, agent: Agent) -> list[Span]:
         """In pieces where rows do not depend on each other; in one for an agent that remembers."""
         count = self._table.count()
-        self.topic(Span("", ()), agent)
+        if self._events is not None and self._events not in _read(agent):
+            raise ConfigurationError(f"agent {agent.name} does not read {self._events}")
         if agent.state is not None or agent.shared is not None or not self._table.shared:
             bounds = [(0, count)]
         else:
             bounds = [(first, min(first + LANE_RECORDS, count)) for first in range(0, count, LANE_RECORDS)]
-        return [Span(self._label, (Part(0, first, first, end),)) for first, end in bounds if end > first]
+        return [Span((Part(self._label, 0, first, first, end),)) for first, end in bounds if end > first]
 
-    def topic(self, span: Span, agent: Agent) -> Topic:  # noqa: ARG002 - a table holds events of one topic
-        read = inputs(agent)
-        if self._events is None:
-            return read[0]
-        for topic in read:
-            if self._events in _tags(topic):
-                return topic
-        raise ConfigurationError(f"agent {agent.name} does not read {self._events}")
+    def decoder(self, agent: Agent) -> Decoder[AnyEvent]:
+        """Of all the agent reads and hears: one table may hold what comes on several topics."""
+        return Decoder(union(topic.messages for topic in _topics(agent)))
 
     @property
     def within(self) -> None:
@@ -49,16 +46,16 @@ class RowSource:
 
     async def slices(self, span: Span, position: int) -> AsyncGenerator[Slice, None]:
         (part,) = span.parts
-        async for records in sliced(self._records(span.topic, part, position), self._most):
+        async for records in sliced(self._records(part, position), self._most):
             yield Slice(records, records[-1].offset + 1 - part.first)
 
-    async def _records(self, topic: str, part: Part, position: int) -> AsyncIterator[list[Record]]:
+    async def _records(self, part: Part, position: int) -> AsyncIterator[list[Record]]:
         row = part.first + position
         for values in self._table.values(row, part.end):
-            yield [Record(topic, 0, row + place, 0, None, value) for place, value in enumerate(values)]
+            yield [Record(part.topic, 0, row + place, 0, None, value) for place, value in enumerate(values)]
             row += len(values)
         if row < part.end:
-            raise ConfigurationError(f"{topic} has {row} rows now; there were {part.end} when the run began")
+            raise ConfigurationError(f"{part.topic} has {row} rows now; there were {part.end} when the run began")
 
 
 def default_type(agent: Agent) -> str:
@@ -100,5 +97,10 @@ def _tag(event: type[Event]) -> str:
     return str(event.__struct_config__.tag)
 
 
-def _tags(topic: Topic) -> list[str]:
-    return [_tag(event) for event in _events(topic)]
+def _topics(agent: Agent) -> list[Topic]:
+    return [*inputs(agent), *heard(agent)]
+
+
+def _read(agent: Agent) -> set[str]:
+    """The tags of all events it may be shown."""
+    return {_tag(event) for topic in _topics(agent) for event in _events(topic)}

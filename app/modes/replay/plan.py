@@ -57,11 +57,13 @@ class Part(Struct, frozen=True):
     """A range of one partition.
 
     Attributes:
+        topic: of a file or a query: its label.
         first: where reading begins: before `start` for an agent that must know what came before.
-        start: the first offset whose prediction is kept.
+        start: the first offset whose prediction is kept; `end`, where all is read only to know it.
         end: the first offset that is not read.
     """
 
+    topic: str
     partition: int
     first: int
     start: int
@@ -69,10 +71,14 @@ class Part(Struct, frozen=True):
 
 
 class Span(Struct, frozen=True):
-    """What one lane reads, in order: one range, or several merged by the broker's timestamps."""
+    """What one lane reads, in order: one range, or several merged by the timestamps of their records."""
 
-    topic: str
     parts: tuple[Part, ...]
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Each once; a row of a replay names its own by its place in here."""
+        return tuple(dict.fromkeys(part.topic for part in self.parts))
 
     @property
     def size(self) -> int:
@@ -80,9 +86,9 @@ class Span(Struct, frozen=True):
         return sum(part.end - part.first for part in self.parts)
 
     @property
-    def starts(self) -> dict[int, int]:
-        """Partition -> the first offset whose prediction is kept."""
-        return {part.partition: part.start for part in self.parts}
+    def starts(self) -> dict[tuple[str, int], int]:
+        """(topic, partition) -> the first offset whose prediction is kept."""
+        return {(part.topic, part.partition): part.start for part in self.parts}
 
 
 class Plan(Struct, frozen=True, kw_only=True):

@@ -89,7 +89,7 @@ def _pieces(replays: Replays, run: str, model: str) -> Iterator[list[Replayed]]:
         of = select(lanes.c.lane).where(lanes.c.run == run, lanes.c.model == model).order_by(lanes.c.number)
         for lane in connection.scalars(of).all():
             mine = select(*columns).where(replayed.c.lane == lane)
-            query = mine.order_by(replayed.c.partition, replayed.c.offset)
+            query = mine.order_by(replayed.c.input, replayed.c.partition, replayed.c.offset)
             streamed = connection.execution_options(stream_results=True, yield_per=_PIECE)
             for rows in streamed.execute(query).partitions():
                 yield [_row(row) for row in rows]

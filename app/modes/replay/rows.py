@@ -3,7 +3,7 @@
 Between the scoring of `app.modes.process` and the targets.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
@@ -11,7 +11,6 @@ from typing import Self
 import msgspec
 
 from app.agent import Agent
-from app.codec import Record
 from app.events import OPENING, AnyEvent
 from app.modes.process import Failed, Scored
 from app.modes.replay.plan import Span
@@ -28,11 +27,13 @@ class Answers:
     """One slice, scored.
 
     Attributes:
+        inputs: topic -> its place among those of the span.
         parts: what was scored in one call, and which of its rows count.
         failed: of those that count.
     """
 
     agent: Agent
+    inputs: Mapping[str, int]
     parts: list[tuple[Scored, Sequence[int]]] = field(default_factory=list)
     failed: list[Failed] = field(default_factory=list)
 
@@ -47,20 +48,16 @@ class Answers:
             return
         starts = span.starts
         counts = [
-            record.offset >= starts[record.partition] and (within is None or within(event.at))
+            record.offset >= starts[record[:2]] and (within is None or within(event.at))
             for record, event in zip(scored.records, scored.events, strict=True)
         ]
         self.parts.append((scored, [row for row in _rows(self.agent, scored) if counts[row]]))
-        passed = {_place(record) for record, count in zip(scored.records, counts, strict=True) if not count}
+        passed = {record[:3] for record, count in zip(scored.records, counts, strict=True) if not count}
         self.failed += [
             failed
             for failed in scored.failed
-            if failed.record.offset >= starts[failed.record.partition] and _place(failed.record) not in passed
+            if failed.record.offset >= starts[failed.record[:2]] and failed.record[:3] not in passed
         ]
-
-
-def _place(record: Record) -> tuple[int, int]:
-    return record.partition, record.offset
 
 
 def _rows(agent: Agent, scored: Scored) -> Sequence[int]:
@@ -76,10 +73,12 @@ class Columns:
     """Answers, column by column.
 
     Attributes:
+        input: which topic of the lane, by its place in `Span.topics`.
         at_us: event time, microseconds since 1970.
         details: JSON.
     """
 
+    input: list[int] = field(default_factory=list)
     partition: list[int] = field(default_factory=list)
     offset: list[int] = field(default_factory=list)
     user_id: list[str] = field(default_factory=list)
@@ -98,20 +97,22 @@ class Columns:
     def of(cls, answers: Answers, zones: Zones | None = None) -> Self:
         columns = cls()
         for scored, rows in answers.parts:
-            columns._extend(answers.agent, scored, rows, zones)
+            columns._extend(answers, scored, rows, zones)
         return columns
 
-    def _extend(self, agent: Agent, scored: Scored, rows: Sequence[int], zones: Zones | None) -> None:
+    def _extend(self, answers: Answers, scored: Scored, rows: Sequence[int], zones: Zones | None) -> None:
+        inputs = answers.inputs
         whole = len(rows) == len(scored.events)
         records = scored.records if whole else [scored.records[row] for row in rows]
         events = scored.events if whole else [scored.events[row] for row in rows]
         values = scored.scores.values
+        self.input += [inputs[record.topic] for record in records] if len(inputs) > 1 else [0] * len(records)
         self.partition += [record.partition for record in records]
         self.offset += [record.offset for record in records]
         self.user_id += [event.user_id for event in events]
         self.event_id += [event.event_id for event in events]
         self.subject_id += [event.subject_id for event in events]
-        self.stage += _stages(agent, events)
+        self.stage += _stages(answers.agent, events)
         self.value += (values if whole else values[list(rows)]).tolist()
         self.at_us += [round(event.at.timestamp() * 1e6) for event in events]
         self.zone += zones(events) if zones is not None else [None] * len(events)

@@ -4,19 +4,20 @@ Between the sources and whoever wants the answers: the worker, and the check of 
 """
 
 import asyncio
+import zlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from app.agent import Agent, find
-from app.codec import Decoder, Record
+from app.codec import Record
 from app.events import AnyEvent
 from app.modes.process import Processor
 from app.modes.replay.plan import Chosen, Span
 from app.modes.replay.rows import Answers
 from app.modes.replay.sources import Slice, Source
 from app.modes.scoring import Memory, Plain, Scorer
-from app.modes.state import Fold
+from app.modes.state import Fold, compressed
 from app.modes.stream import Ready
 from app.registry import Registry
 
@@ -32,12 +33,12 @@ def load(chosen: Chosen, registry: Registry) -> Ready:
 
 
 def memory_of(agent: Agent, private: Path, name: str, state: bytes | None = None) -> Memory:
-    """What the agent remembers here: a fold from `state`, or what its workers would share, in `private`.
+    """What the agent remembers here: a fold from `state`, as `Scoring.score` gave it, or what its workers would share, in `private`.
 
     The live memory is not touched: events of the past would be entered into it as if they happened now.
     """
     if agent.state is not None:
-        return Fold(agent, agent.state, state)
+        return Fold(agent, agent.state, None if state is None else zlib.decompress(state))
     if agent.shared is None:
         return Plain(agent)
     private.mkdir(parents=True, exist_ok=True)
@@ -51,10 +52,11 @@ class Scoring:
         self._agent, self._span, self._memory = ready.agent, span, memory
         self._scorer = Scorer(ready.agent, ready.model, CALL_TIMEOUT.total_seconds())
         agent, self._within = ready.agent, source.within
+        self._inputs = {topic: number for number, topic in enumerate(span.topics)}
         self.processor = Processor(
             agent,
             ready.version,
-            Decoder[AnyEvent](source.topic(span, agent).messages),
+            source.decoder(agent),
             self._scorer,
             arm="replay",
             sees=_sees(agent, self._within),
@@ -65,12 +67,17 @@ class Scoring:
 
     async def score(self, records: Sequence[Record]) -> tuple[Answers, bytes | None]:
         """The answers, and the state behind them."""
-        answers, size = Answers(self._agent), self._agent.max_batch
+        answers, size = Answers(self._agent, self._inputs), self._agent.max_batch
         for start in range(0, len(records), size):
             scored = await self.processor.score(records[start : start + size], self._memory)
             answers.add(scored, self._span, self._within)
         memory = self._memory
-        return answers, await asyncio.to_thread(memory.dump) if isinstance(memory, Fold) else None
+        return answers, await asyncio.to_thread(_dumped, memory) if isinstance(memory, Fold) else None
+
+
+def _dumped(fold: Fold) -> bytes:
+    """Compressed: with every slice it goes into the database, and most of a state is zeros."""
+    return compressed(fold.dump())
 
 
 def _sees(agent: Agent, within: Callable[[datetime], bool] | None) -> Callable[[AnyEvent], bool]:

@@ -5,10 +5,10 @@ on how the records arrived: whoever does a slice again does the same.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from heapq import heappop, heappush
 from typing import NamedTuple, Protocol
 
 from aiokafka import AIOKafkaConsumer
@@ -16,13 +16,16 @@ from aiokafka.structs import TopicPartition
 
 from app import topic_admin
 from app.agent import Agent
-from app.codec import Record
+from app.codec import Decoder, Record
 from app.errors import ConfigurationError
+from app.events import AnyEvent
 from app.modes.read import reader
+from app.modes.replay.decoding import MixedDecoder
+from app.modes.replay.merging import merged
 from app.modes.replay.plan import EVERY, Part, Span, TopicRange
-from app.modes.stream import inputs
+from app.modes.stream import heard, inputs
 from app.settings import Settings
-from app.topics import Topic
+from app.topics import Found, Topic
 
 SLICE_RECORDS, SLICE_BYTES = 16_384, 8 << 20
 """Of one transaction: some tenths of a second of work, which is what a kill -9 costs, and memory that is bounded too when
@@ -36,6 +39,9 @@ EARLY = timedelta(hours=1)
 
 
 ALWAYS = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+
+
+Within = Callable[[datetime], bool]
 
 
 class Slice(NamedTuple):
@@ -52,8 +58,8 @@ class Source(Protocol):
         """The lanes in which this agent reads the range. Raises `ConfigurationError` where it cannot."""
         ...
 
-    def topic(self, span: Span, agent: Agent) -> Topic:
-        """Which messages there are: the topic whose events these are, or would be."""
+    def decoder(self, agent: Agent) -> Decoder[AnyEvent]:
+        """Reads its records as this agent would live."""
         ...
 
     def slices(self, span: Span, position: int) -> AsyncGenerator[Slice, None]:
@@ -61,7 +67,7 @@ class Source(Protocol):
         ...
 
     @property
-    def within(self) -> Callable[[datetime], bool] | None:
+    def within(self) -> Within | None:
         """Whether an event of this time is asked for; `None`: of any time."""
         ...
 
@@ -71,7 +77,7 @@ class TopicSource:
 
     Args:
         most: records of a slice.
-        topics: what an agent reads.
+        topics, hears: what an agent reads, and what all its states are told.
     """
 
     def __init__(
@@ -80,36 +86,55 @@ class TopicSource:
         wanted: TopicRange,
         most: int = SLICE_RECORDS,
         topics: Callable[[Agent], list[Topic]] = inputs,
+        hears: Callable[[Agent], list[Topic]] = heard,
     ) -> None:
-        self._settings, self._wanted, self._most, self._inputs = settings, wanted, most, topics
+        self._settings, self._wanted, self._most, self._inputs, self._heard = settings, wanted, most, topics, hears
         self._brokers = settings.kafka or ""
 
     async def spans(self, agent: Agent) -> list[Span]:
-        """Lanes of a partition each, cut further for an agent without state; one for all if workers share a state."""
-        cuts = []
-        if agent.state is not None and (len(self._inputs(agent)) > 1 or agent.hears):
-            raise ConfigurationError(
-                f"agent {agent.name} keeps one state over several topics, and in which order it had read them is not known: "
-                "its past cannot be replayed from there"
-            )
-        for topic in self._topics(agent):
-            parts = await self._parts(topic, agent)
-            if agent.shared is not None:
-                cuts.append(Span(topic.name, tuple(parts)))
-            elif agent.state is not None:
-                cuts += [Span(topic.name, (part,)) for part in parts]
-            else:
-                cuts += [Span(topic.name, (piece,)) for part in parts for piece in _pieces(part)]
+        """Lanes of a partition each, cut further for an agent without state; one for all if workers share a state.
+
+        A state over several topics has a lane per partition number, through that partition of each and all it hears.
+        """
+        wanted = self._topics(agent)
+        if self.mixes(agent):
+            cuts = await self._mixed(agent, wanted)
+        elif agent.shared is not None:
+            cuts = [Span(tuple(await self._parts(topic, agent))) for topic in wanted]
+        else:
+            parts = [part for topic in wanted for part in await self._parts(topic, agent)]
+            pieces = parts if agent.state is not None else [piece for part in parts for piece in _pieces(part)]
+            cuts = [Span((piece,)) for piece in pieces]
         return [span for span in cuts if span.size]
 
-    def topic(self, span: Span, agent: Agent) -> Topic:
-        return next(topic for topic in self._topics(agent) if topic.name == span.topic)
+    def mixes(self, agent: Agent) -> bool:
+        """Whether one state of the agent is a fold over several topics."""
+        return agent.state is not None and len(self._inputs(agent)) + len(self._heard(agent)) > 1
+
+    async def _mixed(self, agent: Agent, wanted: Sequence[Topic]) -> list[Span]:
+        by_number = defaultdict[int, list[Part]](list)
+        for topic in self._inputs(agent):
+            for part in await self._parts(topic, agent):
+                by_number[part.partition].append(part if topic in wanted else _only_known(part))
+        told = [
+            _only_known(await self._part(topic.name, number, remembers=True, whole=True))
+            for topic in self._heard(agent)
+            for number in range((await self._described(topic)).partitions)
+        ]
+        asked = {number: own for number, own in by_number.items() if any(part.start < part.end for part in own)}
+        return [Span((*own, *told)) for _, own in sorted(asked.items())]
+
+    def decoder(self, agent: Agent) -> Decoder[AnyEvent]:
+        topics = [*self._inputs(agent), *self._heard(agent)]
+        if len(topics) == 1:
+            return Decoder(topics[0].messages)
+        return MixedDecoder({topic.name: topic.messages for topic in topics})
 
     def slices(self, span: Span, position: int) -> AsyncGenerator[Slice, None]:
         return self._merged(span, position) if len(span.parts) > 1 else self._single(span, position)
 
     @property
-    def within(self) -> Callable[[datetime], bool] | None:
+    def within(self) -> Within | None:
         since, until = self._wanted.since or ALWAYS[0], self._wanted.until or ALWAYS[1]
         return None if (since, until) == ALWAYS else lambda at: since <= at < until
 
@@ -124,9 +149,7 @@ class TopicSource:
         return chosen
 
     async def _parts(self, topic: Topic, agent: Agent) -> list[Part]:
-        found = (await topic_admin.describe(self._settings, [topic])).topics.get(topic.name)
-        if found is None:
-            raise ConfigurationError(f"there is no topic {topic.name} on {self._settings.kafka}")
+        found = await self._described(topic)
         wanted = self._wanted.offsets
         if excess := [number for number in wanted if number >= found.partitions]:
             raise ConfigurationError(f"topic {topic.name} has no partition {excess[0]}, it has {found.partitions}")
@@ -134,16 +157,24 @@ class TopicSource:
         remembers = agent.state is not None or agent.shared is not None
         return list(await asyncio.gather(*(self._part(topic.name, number, remembers) for number in numbers)))
 
-    async def _part(self, topic: str, partition: int, remembers: bool) -> Part:
-        """Fixed now: what is logged from here on is not part of the replay."""
+    async def _described(self, topic: Topic) -> Found:
+        found = (await topic_admin.describe(self._settings, [topic])).topics.get(topic.name)
+        if found is None:
+            raise ConfigurationError(f"there is no topic {topic.name} on {self._settings.kafka}")
+        return found
+
+    async def _part(self, topic: str, partition: int, remembers: bool, whole: bool = False) -> Part:
+        """Fixed now: what is logged from here on is not part of the replay. `whole`: whatever range is asked for."""
         async with reader(self._brokers, topic, partition) as source:
             least, most = await source.bounds()
+        if whole:
+            return Part(topic, partition, least, least, most)
         wanted = self._wanted.offsets
         start, end = wanted.get(partition) or wanted.get(EVERY) or (least, most)
         start, end = min(max(start, least), most), min(max(end, least), most)
         if self._wanted.since is not None:
             start = max(start, await self._logged(topic, partition, self._wanted.since - EARLY, end))
-        return Part(partition, least if remembers else start, start, max(end, start))
+        return Part(topic, partition, least if remembers else start, start, max(end, start))
 
     async def _logged(self, topic: str, partition: int, since: datetime, end: int) -> int:
         """The first offset that was logged then or later."""
@@ -160,7 +191,7 @@ class TopicSource:
         (part,) = span.parts
         if position >= span.size:
             return
-        async with reader(self._brokers, span.topic, part.partition) as source:
+        async with reader(self._brokers, part.topic, part.partition) as source:
             async for records in sliced(source.records(part.first + position, part.end), self._most):
                 yield Slice(records, records[-1].offset + 1 - part.first)
                 position = records[-1].offset + 1 - part.first
@@ -168,14 +199,20 @@ class TopicSource:
             yield Slice([], span.size)  # what lies at the end was compacted away, or is no record
 
     async def _merged(self, span: Span, position: int) -> AsyncGenerator[Slice, None]:
-        """By the broker's timestamps; read from the beginning, for a position says how many came, not from where."""
+        """By timestamp; read from the beginning, for a position says how many came, not from where."""
         passed = 0
         async with AsyncExitStack() as stack:
             parts = []
             for part in span.parts:
-                source = await stack.enter_async_context(reader(self._brokers, span.topic, part.partition))
+                source = await stack.enter_async_context(reader(self._brokers, part.topic, part.partition))
+                least, _ = await source.bounds()
+                if position and part.first < min(least, part.end):
+                    raise ConfigurationError(
+                        f"{part.topic}/{part.partition} has forgotten what lay before offset {least} since this run began, "
+                        "so it cannot be continued: start anew"
+                    )
                 parts.append(source.records(part.first, part.end))
-            async for records in sliced(_by_time(parts), self._most):
+            async for records in sliced(merged(parts), self._most):
                 passed += len(records)
                 if passed > position:
                     fresh = records[-(passed - position) :] if passed - position < len(records) else records
@@ -186,7 +223,12 @@ class TopicSource:
 
 def _pieces(part: Part) -> Iterator[Part]:
     for start in range(part.start, part.end, LANE_RECORDS):
-        yield Part(part.partition, start, start, min(start + LANE_RECORDS, part.end))
+        yield Part(part.topic, part.partition, start, start, min(start + LANE_RECORDS, part.end))
+
+
+def _only_known(part: Part) -> Part:
+    """The same, but nothing of it is answered."""
+    return Part(part.topic, part.partition, part.first, part.end, part.end)
 
 
 async def sliced(pieces: AsyncIterator[Sequence[Record]], most: int) -> AsyncIterator[list[Record]]:
@@ -202,35 +244,3 @@ async def sliced(pieces: AsyncIterator[Sequence[Record]], most: int) -> AsyncIte
                 waiting, size = [], 0
     if waiting:
         yield waiting
-
-
-Head = tuple[int, int, int, Record, Iterator[Record], AsyncIterator[list[Record]]]
-
-
-async def _by_time(parts: Sequence[AsyncIterator[list[Record]]]) -> AsyncIterator[list[Record]]:
-    """All partitions in one order: by the broker's timestamp, then partition; each partition keeps its own order."""
-    heads: list[Head] = []
-    for part in parts:
-        await _next_piece(heads, part)
-    while heads:
-        merged = []
-        while heads:
-            *_, record, rest, part = heappop(heads)
-            merged.append(record)
-            following = next(rest, None)
-            if following is None:
-                await _next_piece(heads, part)
-                break
-            heappush(heads, _head(following, rest, part))
-        yield merged
-
-
-async def _next_piece(heads: list[Head], part: AsyncIterator[list[Record]]) -> None:
-    async for piece in part:
-        rest = iter(piece)
-        heappush(heads, _head(next(rest), rest, part))
-        return
-
-
-def _head(record: Record, rest: Iterator[Record], part: AsyncIterator[list[Record]]) -> Head:
-    return record.timestamp_ms, record.partition, record.offset, record, rest, part

@@ -111,7 +111,7 @@ class TopicTarget:
 
     def __init__(self, book: Book, producer: Producer, brokers: str, partitions: int) -> None:
         self._book, self._producer, self._brokers, self._partitions = book, producer, brokers, partitions
-        self._delivered: set[tuple[int, int]] = set()
+        self._delivered: set[tuple[str, int, int]] = set()
         self.processors: dict[str, Processor] = {}
 
     async def open(self, lane: Lane) -> None:
@@ -133,9 +133,9 @@ class TopicTarget:
         processor = self.processors[answers.agent.name]
         marks = (("replay.run", lane.run.encode()), ("replay.lane", str(lane.lane).encode()))
         for scored, rows in answers.parts:
-            wanted = {(scored.records[row].partition, scored.records[row].offset) for row in rows}
+            wanted = {scored.records[row][:3] for row in rows}
             for record, prediction in processor.word(scored).predicted:
-                place = (record.partition, record.offset)
+                place = record[:3]
                 if place not in wanted:
                     continue
                 value = encode(prediction)
@@ -148,7 +148,7 @@ class TopicTarget:
                     records.append(Outgoing(REPLAYED.name, key, value, headers, partition))
         return records, too_large
 
-    async def _find(self, lane: Lane) -> set[tuple[int, int]]:
+    async def _find(self, lane: Lane) -> set[tuple[str, int, int]]:
         """What was delivered of this lane, as places of what it answers; only of what the position does not cover."""
         found = set()
         for partition in range(self._partitions):
@@ -163,6 +163,7 @@ def insert_rows(connection: Connection, lane: int, columns: Columns) -> None:
     """Write answers down, as fast as the database takes them: COPY, or one prepared statement."""
     rows = zip(
         [lane] * len(columns),
+        columns.input,
         columns.partition,
         columns.offset,
         columns.user_id,
@@ -203,6 +204,7 @@ def note_failures(connection: Connection, lane: Lane, failed: Sequence[Failed]) 
         rows = [
             {
                 "lane": lane.lane,
+                "input": lane.span.topics.index(each.record.topic),
                 "partition": each.record.partition,
                 "offset": each.record.offset,
                 "cause": each.cause,
@@ -223,11 +225,14 @@ def _table(lane: Lane, answers: Answers, columns: Columns) -> Any:
         "model": lane.chosen.agent,
         "version": lane.chosen.version,
         "unit": answers.agent.unit,
-        "topic": lane.span.topic,
     }
     table = {name: lib.repeat(lib.scalar(value), count).dictionary_encode() for name, value in same.items()}
     for name, values in vars(columns).items():
         if name == "zone":
+            continue
+        if name == "input":
+            numbers = lib.array(values, type=lib.int8())
+            table["topic"] = lib.DictionaryArray.from_arrays(numbers, list(lane.span.topics))
             continue
         listed = [None if value is None else value.decode() for value in values] if name == "detail" else values
         table[names.get(name, name)] = lib.array(listed, type=kinds.get(name))
@@ -235,14 +240,15 @@ def _table(lane: Lane, answers: Answers, columns: Columns) -> Any:
 
 
 def _place(record: Record) -> bytes:
-    return f"{record.partition}@{record.offset}".encode()
+    return f"{record.topic}/{record.partition}@{record.offset}".encode()
 
 
-def _answered(record: Record, lane: Lane) -> tuple[int, int] | None:
+def _answered(record: Record, lane: Lane) -> tuple[str, int, int] | None:
     """Which record of this lane a replayed prediction answers."""
     of = (header(record.headers, "replay.run"), header(record.headers, "replay.lane"))
     place = header(record.headers, "replay.place")
     if of != (lane.run, str(lane.lane)) or place is None:
         return None
-    partition, offset = place.split("@")
-    return int(partition), int(offset)
+    topic, _, rest = place.rpartition("/")
+    partition, offset = rest.split("@")
+    return topic, int(partition), int(offset)

@@ -22,7 +22,7 @@ from app.codec import SOURCE, Decoder, Record
 from app.modes.read import reader
 from app.modes.replay.rows import Answers, Columns
 from app.modes.replay.score import Scoring, ahead, memory_of
-from app.modes.replay.sources import Source
+from app.modes.replay.sources import Source, Within
 from app.modes.stream import Ready
 from app.predictions import Prediction
 from app.sql.schema import predictions
@@ -143,31 +143,32 @@ async def verify(ready: Ready, source: Source, said: Said, private: Path, told: 
     """Compare everything in the range; `private` is a directory for what workers of the agent share, see `memory_of`."""
     found = Verified(ready.agent.name, ready.version)
     spans = await source.spans(ready.agent)
-    tables = await _listen(found, said, {Place(span.topic, part.partition) for span in spans for part in span.parts})
+    places = {Place(part.topic, part.partition) for span in spans for part in span.parts}
+    tables = await _listen(found, said, places, source.within)
     for number, span in enumerate(spans):
         scoring = Scoring(ready, source, span, memory_of(ready.agent, private, f"span-{number}"))
-        covered = dict(span.starts)
+        covered = {Place(*where): start for where, start in span.starts.items()}
         try:
             async with aclosing(ahead(source.slices(span, 0))) as slices:
                 async for piece in slices:
                     now = _tables((await scoring.score(piece.records))[0])
-                    for partition, end in _ends(piece.records).items():
-                        live = tables.get(Place(span.topic, partition), _NOTHING).between(covered[partition], end)
-                        _compare(found, Place(span.topic, partition), live, now.get(partition, _NOTHING))
-                        covered[partition] = max(covered[partition], end)
+                    for place, end in _ends(piece.records).items():
+                        live = tables.get(place, _NOTHING).between(covered[place], end)
+                        _compare(found, place, live, now.get(place, _NOTHING))
+                        covered[place] = max(covered[place], end)
                     told(len(piece.records))
         finally:
             scoring.close()
     return found
 
 
-async def _listen(found: Verified, said: Said, places: set[Place]) -> dict[Place, "Table"]:
-    """What this version said of these partitions; what others said is counted."""
+async def _listen(found: Verified, said: Said, places: set[Place], within: Within | None) -> dict[Place, "Table"]:
+    """What this version said of these partitions, and of the times asked for; what others said is counted."""
     heard: defaultdict[Place, _Heard] = defaultdict(_Heard)
     async for some in said:
         for each in some:
             place = Place(each.topic, each.partition)
-            if each.model != found.agent or place not in places:
+            if each.model != found.agent or place not in places or (within and not within(each.event_at)):
                 continue
             if each.version == found.version:
                 heard[place].add(each.offset, each.value, _digest_of(each))
@@ -176,9 +177,9 @@ async def _listen(found: Verified, said: Said, places: set[Place]) -> dict[Place
     return {place: one.sorted() for place, one in heard.items()}
 
 
-def _ends(records: Sequence[Record]) -> dict[int, int]:
-    """Partition -> the offset behind its last record; they come in order."""
-    return {record.partition: record.offset + 1 for record in records}
+def _ends(records: Sequence[Record]) -> dict[Place, int]:
+    """The offset behind the last record of each partition; they come in order."""
+    return {Place(record.topic, record.partition): record.offset + 1 for record in records}
 
 
 _NOTHING = Table(np.empty(0, np.int64), np.empty(0, np.float64), np.empty(0, np.uint64))
@@ -202,16 +203,16 @@ def _compare(found: Verified, place: Place, live: Table, now: Table) -> None:
         found.differences.append(Difference(*place, int(live.offsets[row]), float(live.values[row]), value))
 
 
-def _tables(answers: Answers) -> dict[int, Table]:
+def _tables(answers: Answers) -> dict[Place, Table]:
     """What came out of a slice, by partition."""
-    heard: defaultdict[int, _Heard] = defaultdict(_Heard)
-    columns = Columns.of(answers)
+    heard: defaultdict[Place, _Heard] = defaultdict(_Heard)
+    topics, columns = list(answers.inputs), Columns.of(answers)
     rest = zip(columns.event_id, columns.subject_id, columns.user_id, columns.stage, columns.detail, strict=True)
-    rows = zip(columns.partition, columns.offset, columns.value, rest, strict=True)
-    for partition, offset, value, (event_id, subject_id, user_id, stage, detail) in rows:
+    rows = zip(columns.input, columns.partition, columns.offset, columns.value, rest, strict=True)
+    for topic, partition, offset, value, (event_id, subject_id, user_id, stage, detail) in rows:
         digest = _digest(event_id, subject_id, user_id, stage, answers.agent.unit, detail)
-        heard[partition].add(offset, value, digest)
-    return {partition: one.sorted() for partition, one in heard.items()}
+        heard[Place(topics[topic], partition)].add(offset, value, digest)
+    return {place: one.sorted() for place, one in heard.items()}
 
 
 def _digest_of(said: Prediction) -> int:

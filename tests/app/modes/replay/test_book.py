@@ -37,7 +37,7 @@ def clock() -> Clock:
 
 
 def span(size: int, partition: int = 0) -> Span:
-    return Span("rides", (Part(partition, 0, 0, size),))
+    return Span((Part("rides", partition, 0, 0, size),))
 
 
 @pytest.fixture
@@ -51,7 +51,17 @@ def columns(offsets: Sequence[int]) -> Columns:
     n = len(offsets)
     ids = [f"e{offset}" for offset in offsets]
     return Columns(
-        [0] * n, list(offsets), ["u"] * n, ids, ids, ["initial"] * n, [1.5] * n, [7] * n, [None] * n, [b"{}"] * n
+        [0] * n,
+        [0] * n,
+        list(offsets),
+        ["u"] * n,
+        ids,
+        ids,
+        ["initial"] * n,
+        [1.5] * n,
+        [7] * n,
+        [None] * n,
+        [b"{}"] * n,
     )
 
 

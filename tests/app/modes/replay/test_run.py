@@ -15,9 +15,8 @@ from app.bus import Delivered, Outgoing, Producer
 from app.codec import Decoder, header
 from app.errors import ConfigurationError
 from app.modes.read import reader
-from app.modes.replay.plan import Chosen, TopicRange
+from app.modes.replay.plan import Chosen
 from app.modes.replay.score import load
-from app.modes.replay.sources import TopicSource
 from app.modes.replay.targets import ParquetTarget, TopicTarget
 from app.modes.replay.verify import verify
 from app.modes.stream import Loop
@@ -147,12 +146,6 @@ async def test_a_range_of_offsets(rides: Any, desk: Any) -> None:
 async def test_refuses_a_partition_that_is_not_there(rides: Any, desk: Any) -> None:
     with pytest.raises(ConfigurationError, match="no partition 99"):
         await desk.begun("r", "cost", desk.source(rides.topic.name, offsets={99: (0, 1)}))
-
-
-async def test_refuses_a_state_over_several_topics(desk: Any) -> None:
-    source = TopicSource(desk.settings, TopicRange())
-    with pytest.raises(ConfigurationError, match="one state over several topics"):
-        await source.spans(find("fraud"))
 
 
 async def test_duplicates_are_looked_for_in_an_index_of_the_replay(stage: Any, desk: Any) -> None:
