@@ -19,12 +19,12 @@ from aiokafka.structs import TopicPartition
 
 from app.agent import Agent, Features, State, Values
 from app.bus import Outgoing, Producer, deliver
-from app.codec import Decoder, Record, header
+from app.codec import Decoder, Headers, Record, header
 from app.errors import MillraceError
 from app.events import AnyEvent, Event
 from app.modes.read import ends, reader
 from app.modes.scoring import Scorer
-from app.topics import Topic, state_topic
+from app.topics import DEAD_LETTERS, Topic, state_topic
 
 EVERY = timedelta(seconds=10)
 """Between snapshots. A kill costs reading and folding so much again, without the model: seconds, at 65,000 records each."""
@@ -40,6 +40,10 @@ _REMEMBERED = 32_768
 """Events after which the state is copied in memory: half a kilobyte each, they would outgrow any state."""
 
 Offsets = Mapping[TopicPartition, int]
+
+STANDS = "state.offsets"
+"""Header of predictions that rest on a state over several topics: the next offset of each that the state had not seen when
+the first of them was scored. Kafka keeps no order between topics; with this the state can be had again, to the bit."""
 
 
 class Fold:
@@ -144,12 +148,11 @@ class Snapshots:
         """Deliver the state as it stands, unless its last snapshot stands there too."""
         if fold.saved != fold.offsets:
             started = time.monotonic()
-            stands = {f"{where.topic}/{where.partition}": offset for where, offset in fold.offsets.items()}
             snapshot = Outgoing(
                 self._topic,
                 str(partition).encode(),
                 await asyncio.to_thread(lambda: compressed(fold.dump())),
-                (("offsets", msgspec.json.encode(stands)),),
+                (("offsets", _worded(fold.offsets)),),
                 partition,
             )
             fold.save_s = time.monotonic() - started
@@ -211,6 +214,20 @@ class Snapshots:
         fold.seen(where, records[-1].offset + 1)
 
 
+def stood(records: Sequence[Outgoing], fold: Fold) -> list[Outgoing]:
+    """The same, the predictions saying where the state stands; see `STANDS`."""
+    mark = (STANDS, _worded(fold.offsets))
+    return [
+        each if each.topic == DEAD_LETTERS.name else each._replace(headers=(*each.headers, mark)) for each in records
+    ]
+
+
+def stands(headers: Headers) -> Offsets | None:
+    """Where the state stood behind a prediction; `None` where it does not say. Raises `msgspec.MsgspecError`."""
+    told = header(headers, STANDS)
+    return None if told is None else _offsets(told)
+
+
 class _Silent:
     """A model that says nothing of any row."""
 
@@ -228,11 +245,19 @@ def _parts(records: Sequence[Record], size: int) -> Iterable[Sequence[Record]]:
 
 
 def _snapshot(record: Record) -> tuple[Offsets, bytes]:
-    stands = header(record.headers, "offsets")
-    if record.value is None or stands is None:
+    told = header(record.headers, "offsets")
+    if record.value is None or told is None:
         raise MillraceError(f"{record.topic}/{record.partition}@{record.offset} is no snapshot: somebody else wrote it")
+    return _offsets(told), record.value
+
+
+def _worded(offsets: Offsets) -> bytes:
+    return msgspec.json.encode({f"{where.topic}/{where.partition}": offset for where, offset in offsets.items()})
+
+
+def _offsets(text: str) -> dict[TopicPartition, int]:
     offsets = {}
-    for name, offset in msgspec.json.decode(stands, type=dict[str, int]).items():
+    for name, offset in msgspec.json.decode(text, type=dict[str, int]).items():
         topic, _, partition = name.rpartition("/")
         offsets[TopicPartition(topic, int(partition))] = offset
-    return offsets, record.value
+    return offsets

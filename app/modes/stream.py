@@ -30,7 +30,7 @@ from app.modes.lifecycle import EXIT_HUNG, Leave, settle, together, until_stoppe
 from app.modes.process import Processor, outgoing
 from app.modes.progress import RecordBatch
 from app.modes.scoring import Memory, Plain, Scorer
-from app.modes.state import Fold, Snapshots, Sources
+from app.modes.state import Fold, Snapshots, Sources, stood
 from app.modes.transport import FETCH_BYTES, Committable
 from app.modes.watchdog import watch
 from app.registry import Registry, open_registry
@@ -143,6 +143,7 @@ class Loop:
         self._meters = _Meters(agent.name)
         self._worn_out = asyncio.Event()
         self._folds: dict[int, Fold] = {}
+        self._mixes = len(topics) + len(hears) > 1
         within = window(agent, settings)
         self.group = Group(
             f"millrace.{agent.name}",
@@ -214,7 +215,10 @@ class Loop:
         if records:
             self._meters.latency.observe(max(0.0, outcome.at.timestamp() - records[0].timestamp_ms / 1000))
         answers = to_senders(name, outcome)
-        sending = deliver(self._producer, outgoing(name, outcome))
+        said = outgoing(name, outcome)
+        if self._mixes and isinstance(memory, Fold):
+            said = stood(said, memory)
+        sending = deliver(self._producer, said)
         if not answers.replies:
             await sending
         else:  # at once: what is sent in one turn of the event loop goes to the broker in one request
