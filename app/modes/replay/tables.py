@@ -3,18 +3,17 @@
 Columns bear the names of the event's fields; a nested field is a column with a dot (`pickup.zone`), or a struct of Parquet.
 """
 
-import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
-import numpy as np
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import ConfigurationError, ServiceUnavailable
+from app.modes.replay.arrow_json import arrow, rows_as_json
 from app.store import engine_for
 
 if TYPE_CHECKING:
@@ -147,47 +146,6 @@ class QueryTable:
             raise ServiceUnavailable("database", f"--sql: {str(error).splitlines()[0]}") from error
 
 
-def rows_as_json(batch: "pa.RecordBatch", events: str | None) -> Values:
-    """The rows of an Arrow batch, each as the JSON of an event; column by column, for Arrow's own way is ten times slower."""
-    columns: dict[str, list[Any]] = {"type": [events] * batch.num_rows} if events is not None else {}
-    inner: dict[str, dict[str, list[Any]]] = {}
-    sparse = False
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        outer, dot, field = name.partition(".")
-        if dot:
-            inner.setdefault(outer, {})[field] = _plain(column)
-        else:
-            columns[name] = _plain(column)
-            sparse = sparse or bool(column.null_count) or isinstance(columns[name][0], dict)
-    for outer, fields in inner.items():
-        columns[outer] = [_present(row) for row in _rows(fields)]
-    rows = _rows(columns)
-    return [_encode(row) for row in (map(_nested, rows) if sparse else rows)]
-
-
-def _rows(columns: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
-    names = list(columns)
-    return (dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True))
-
-
-def _present(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if value is not None}
-
-
-def _plain(column: "pa.Array") -> list[Any]:
-    """As Python values; instants as text, for a datetime each costs more than all the rest."""
-    lib = arrow("pyarrow")
-    if lib.types.is_timestamp(column.type):
-        if column.type.tz is None:
-            raise ConfigurationError("instants need a time zone: write them with an offset, or as timestamps in UTC")
-        column = column.cast(lib.timestamp("us", "UTC"))
-        if not column.null_count:  # numpy words them twice as fast as Arrow
-            return [f"{at}Z" for at in np.datetime_as_string(column.to_numpy(zero_copy_only=False)).tolist()]
-        column = column.cast(lib.string())
-    listed: list[Any] = column.to_pylist()
-    return listed
-
-
 def _event(row: dict[str, Any], events: str | None) -> dict[str, Any]:
     if events is not None:
         row.setdefault("type", events)
@@ -201,18 +159,10 @@ def _nested(row: dict[str, Any]) -> dict[str, Any]:
         if value is None:
             continue
         if isinstance(value, dict):
-            value = _present(value)
+            value = {key: one for key, one in value.items() if one is not None}
         outer, dot, inner = name.partition(".")
         if dot:
             event.setdefault(outer, {})[inner] = value
         else:
             event[name] = value
     return event
-
-
-def arrow(module: str) -> Any:
-    """Pyarrow, which is needed for files only."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigurationError("files need pyarrow: pip install 'millrace[train]'") from error

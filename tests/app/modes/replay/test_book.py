@@ -43,7 +43,7 @@ def span(size: int, partition: int = 0) -> Span:
 @pytest.fixture
 def book(replays: Replays, clock: Clock) -> Book:
     book = Book(replays, "r1", clock)
-    book.begin(PLAN, [Cut(CHOSEN, "usd", span(100)), Cut(CHOSEN, "usd", span(50, 1))])
+    book.begin(PLAN, [Cut(CHOSEN, "usd", span(1000)), Cut(CHOSEN, "usd", span(50, 1))])
     return book
 
 
@@ -74,7 +74,7 @@ def other(book: Book, replays: Replays, clock: Clock) -> Book:
 
 def test_remembers_what_it_is_to_do(book: Book) -> None:
     assert book.plan() == PLAN
-    assert book.standing()[:3] == (150, 0, 0)
+    assert book.standing()[:3] == (1050, 0, 0)
 
 
 def test_a_name_is_taken_once(book: Book) -> None:
@@ -94,16 +94,16 @@ def test_two_workers_never_have_the_same_lane(book: Book, replays: Replays, cloc
 def test_what_is_entered_moves_the_lane_with_its_rows(book: Book, replays: Replays) -> None:
     lane = book.claim()
     assert lane is not None
-    with book.entering(lane, Advance(40, 40, 0, b"state")) as connection:
-        insert_rows(connection, lane.lane, columns(range(40)))
+    with book.entering(lane, Advance(600, 600, 0, b"state")) as connection:
+        insert_rows(connection, lane.lane, columns(range(600)))
     book.release(lane)
     again = book.claim()
     assert again is not None
-    assert (again.position, again.state, again.taken_up) == (40, b"state", True)
+    assert (again.position, again.state, again.taken_up) == (600, b"state", True)
     with replays.connected() as connection:
         found = connection.execute(select(replayed).order_by(replayed.c.offset)).all()
     assert [(row.offset, row.event_id, row.value, row.zone, row.detail) for row in found] == [
-        (offset, f"e{offset}", 1.5, None, b"{}") for offset in range(40)
+        (offset, f"e{offset}", 1.5, None, b"{}") for offset in range(600)
     ]
 
 
@@ -151,7 +151,7 @@ def test_is_finished_when_every_lane_is(book: Book, replays: Replays) -> None:
     book.finish()
     standing = book.standing()
     assert standing.finished
-    assert (standing.passed, standing.predicted, standing.failed) == (150, 2, 4)
+    assert (standing.passed, standing.predicted, standing.failed) == (1050, 2, 4)
     assert unfinished(replays) is None
 
 
