@@ -67,12 +67,16 @@ class Scoring:
 
     async def score(self, records: Sequence[Record]) -> tuple[Answers, bytes | None]:
         """The answers, and the state behind them."""
+        answers, memory = await self.answers(records), self._memory
+        return answers, await asyncio.to_thread(_dumped, memory) if isinstance(memory, Fold) else None
+
+    async def answers(self, records: Sequence[Record]) -> Answers:
+        """The answers alone."""
         answers, size = Answers(self._agent, self._inputs), self._agent.max_batch
         for start in range(0, len(records), size):
             scored = await self.processor.score(records[start : start + size], self._memory)
             answers.add(scored, self._span, self._within)
-        memory = self._memory
-        return answers, await asyncio.to_thread(_dumped, memory) if isinstance(memory, Fold) else None
+        return answers
 
 
 def _dumped(fold: Fold) -> bytes:
