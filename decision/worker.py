@@ -27,7 +27,7 @@ from app.topics import PREDICTIONS
 from decision import housekeeping, serving
 from decision.admission import AGENT, TOPICS, Admission
 from decision.books import Books
-from decision.desk import Desk, wall_clock
+from decision.desk import EVENTS_WITHIN, Desk, wall_clock
 from decision.join import Join
 from decision.policy import judge
 from decision.push import Announcer, Parcel, Push
@@ -54,6 +54,7 @@ class Worker:
             on_assigned=self._assigned,
             on_revoked=self._revoked,
             before_commit=self._committable,
+            topics_apart=True,  # the join does not mind the order, and answers need not wait for events
         )
 
     async def serve(self) -> None:
@@ -80,9 +81,10 @@ class Worker:
         RECORDS.labels(AGENT, "joined").inc(len(messages))
         RECORDS.labels(AGENT, "failed").inc(len(dead))
         await deliver(self._producer, dead)
+        answers = batch.topic == PREDICTIONS.name
         if messages:
-            await self._desk.take(batch.partition, messages)
-        if batch.topic == PREDICTIONS.name:
+            await self._desk.take(batch.partition, messages, timedelta(0) if answers else EVENTS_WITHIN)
+        if answers:
             self._reading.read(batch.partition, batch.next_offset, batch.records[-1].timestamp_ms)
 
     async def _assigned(self, where: frozenset[TopicPartition]) -> None:

@@ -6,7 +6,8 @@ Used by `app.modes.stream` and `decision.worker`; stands on `app.modes.transport
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -47,7 +48,7 @@ class Batching:
 
 @dataclass(eq=False)
 class _Lane:
-    """The batches of one partition number, in order, one at a time.
+    """The batches of one partition number (of all topics, or of one), in order, one at a time.
 
     Attributes:
         busy: held while a batch is handled, so that its owner can look at what is between batches.
@@ -63,8 +64,8 @@ class Group:
 
     `handle` is called with what has arrived on one partition; when it returns, those records are committed (within
     `settings.commit_interval`), so by then everything that follows from them must be delivered. Batches of the same
-    partition number, whatever their topic, are handled one after the other; different partition numbers concurrently.
-    What `handle` raises ends `run`: nothing of that batch is committed.
+    partition number, whatever their topic, are handled one after the other (unless `topics_apart`); different partition
+    numbers concurrently. What `handle` raises ends `run`: nothing of that batch is committed.
 
     Args:
         name: the group, `millrace.<something>`.
@@ -74,6 +75,7 @@ class Group:
         before_commit: see `App`; called while no batch of the partitions in question is being handled.
         due: whether `before_commit` has anything to do for this partition number now; if not, what is finished is committed
             without waiting for the batch in hand.
+        topics_apart: a batch does not wait for one of another topic; of one topic they still come in order.
         limit_bytes: how much of a partition may be in hand.
         fetches: shared with the other groups of the process; by default nothing is shared.
     """
@@ -90,13 +92,15 @@ class Group:
         before_commit: BeforeCommit | None = None,
         due: Callable[[int], bool] = lambda _: True,
         batching: Batching = Batching(),
+        topics_apart: bool = False,
         limit_bytes: int = FETCH_BYTES,
         fetches: SharedFetches | None = None,
     ) -> None:
         self.name = name
         self._handle, self._batching, self._before_commit, self._due = handle, batching, before_commit, due
         self._on_revoked = on_revoked
-        self._lanes: dict[int, _Lane] = {}
+        self._lanes: dict[tuple[int, str | None], _Lane] = {}
+        self._topics_apart = topics_apart
         self._tasks: set[asyncio.Task[None]] = set()
         self.app = _app(name, settings)
         self.app.limit_bytes, self.app.fetches = limit_bytes, fetches
@@ -137,8 +141,8 @@ class Group:
 
     async def between_batches(self, look: Callable[[int], Awaitable[None]]) -> None:
         """Await `look` for every partition number that has had a batch, while none of it is being handled."""
-        for partition, lane in list(self._lanes.items()):
-            async with lane.busy:
+        for partition in {partition for partition, _ in self._lanes}:
+            async with self._idle(partition):
                 await look(partition)
 
     async def _stop(self) -> None:
@@ -162,15 +166,25 @@ class Group:
 
     def _take(self, message: BatchMessage) -> None:
         """Put a record set into its lane. The progress bounds what can wait there."""
-        if message.partition not in self._lanes:
-            self._open_lane(message.partition)
-        self._lanes[message.partition].waiting.put_nowait(message)
+        where = message.partition, message.topic if self._topics_apart else None
+        if where not in self._lanes:
+            self._open_lane(where)
+        self._lanes[where].waiting.put_nowait(message)
 
-    def _open_lane(self, partition: int) -> None:
-        lane = self._lanes[partition] = _Lane()
-        task = asyncio.create_task(self._run_lane(lane), name=f"{self.name}/{partition}")
+    def _open_lane(self, where: tuple[int, str | None]) -> None:
+        lane = self._lanes[where] = _Lane()
+        task = asyncio.create_task(self._run_lane(lane), name=f"{self.name}/{where[0]}")
         self._tasks.add(task)
         task.add_done_callback(self._lane_ended)
+
+    @asynccontextmanager
+    async def _idle(self, partition: int) -> AsyncIterator[None]:
+        """While no batch of this partition number is being handled."""
+        async with AsyncExitStack() as stack:
+            for (number, _), lane in list(self._lanes.items()):
+                if number == partition:
+                    await stack.enter_async_context(lane.busy)
+            yield
 
     def _lane_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -207,7 +221,7 @@ class Group:
             if not (last_chance or self._due(partition)):
                 allowed.update((where, offset) for where, offset in offsets.items() if where.partition == partition)
                 continue
-            async with self._lanes[partition].busy:
+            async with self._idle(partition):
                 finished = self.app.progress.committable()
                 here = {where: offset for where, offset in finished.items() if where.partition == partition}
                 allowed.update(await self._before_commit(here, last_chance))

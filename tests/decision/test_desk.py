@@ -42,7 +42,7 @@ class World:
         deadlines = {"ride": timedelta(seconds=deadline_s), "upload": timedelta(seconds=deadline_s)}
         self.journal = Journal.open(f"sqlite:///{path / 'store.db'}")
         books = Books(self.journal, lambda: Join(judge, deadlines), pause_s=0.001)  # type: ignore[arg-type]
-        self.desk, self.bus, self.live = Desk(books), MemoryBus(), Told()
+        self.books, self.desk, self.bus, self.live = books, Desk(books), MemoryBus(), Told()
         self.push = Push(self.bus, Announcer(self.live, self.desk), self.desk.marked)
 
     @asynccontextmanager
@@ -119,6 +119,22 @@ async def test_a_deadline_needs_no_further_message(tmp_path: Path) -> None:
     decision = world.journal.decision(SubjectKey(ride.user_id, ride.ride_id))
     assert decision is not None
     assert decision.missing == EXPECTED["ride"]
+
+
+async def test_an_event_that_may_wait_is_written_down_with_the_answers_to_it(tmp_path: Path) -> None:
+    world, ride = World(tmp_path, deadline_s=30), Events().ride()
+    steps: list[int] = []
+    step = world.books.step
+    world.books.step = lambda laid, *rest: steps.append(len(laid)) or step(laid, *rest)  # type: ignore[method-assign,func-returns-value]
+    async with world.running():
+        await world.desk.open([0])
+        event = asyncio.create_task(world.desk.take(0, sourced(ride), timedelta(seconds=30)))
+        await asyncio.sleep(0)
+        await world.desk.take(0, sourced(*answers(ride)))
+        assert event.done()
+        await world.decided(1)
+        assert steps[0] == 2
+        await world.desk.take(0, sourced(Events("t2").ride()), timedelta(milliseconds=1))  # and not for ever
 
 
 async def test_what_was_pushed_is_marked_soon(tmp_path: Path) -> None:

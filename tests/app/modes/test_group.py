@@ -65,6 +65,29 @@ async def test_hooks_frame_the_batches_of_several_topics(stage: Any) -> None:
     assert await stage.committed() == 2
 
 
+async def test_a_batch_need_not_wait_for_one_of_another_topic(stage: Any) -> None:
+    """Both are in hand at once, and neither is committed before it is done."""
+    other = replace(stage.topic, name=f"other.{stage.name}")
+    await topic_admin.ensure(stage.settings, [other])
+    in_hand: list[str] = []
+    met, done = asyncio.Event(), asyncio.Event()
+
+    async def handle(batch: RecordBatch) -> None:
+        in_hand.append(batch.topic)
+        if len(in_hand) == 2:
+            assert await stage.committed() == 0
+            met.set()
+        await met.wait()
+        done.set()
+
+    await stage.put([Outgoing(topic, b"k", b"v") for topic in (stage.topic.name, other.name)])
+    await run_until(
+        Group(f"millrace.{stage.name}", [stage.topic, other], handle, stage.settings, topics_apart=True), done
+    )
+    assert set(in_hand) == {stage.topic.name, other.name}
+    assert await stage.committed() == 2
+
+
 async def test_a_batch_that_may_wait_is_filled_from_what_comes_meanwhile(stage: Any) -> None:
     sizes: list[int] = []
     done, begun = asyncio.Event(), asyncio.Event()
