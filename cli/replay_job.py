@@ -23,13 +23,13 @@ from app.bus import KafkaProducer
 from app.errors import ConfigurationError
 from app.events import AnyEvent, RideRequested
 from app.modes.lifecycle import settle
-from app.modes.replay.book import Book, Cut, Standing, unfinished
+from app.modes.replay.book import Book, Standing, unfinished
 from app.modes.replay.files import RowSource, open_table
 from app.modes.replay.manners import Pace, be_modest
 from app.modes.replay.plan import Plan, Rows, TopicRange
 from app.modes.replay.run import Worker, cut
 from app.modes.replay.score import load
-from app.modes.replay.sources import SLICE_RECORDS, Source, TopicSource
+from app.modes.replay.sources import SLICE_RECORDS, Source, TopicSource, late_beginnings
 from app.modes.replay.targets import ParquetTarget, StoreTarget, Target, TopicTarget
 from app.registry import open_registry
 from app.settings import Settings
@@ -109,8 +109,9 @@ async def to_the_end(book: Book, plan: Plan, settings: Settings, manner: Manner,
     if await asyncio.to_thread(book.plan) is None:
         cuts = await cut(plan, source)
         await asyncio.to_thread(book.begin, plan, cuts)
-        for line in _late_beginnings(cuts):
-            console.print(line, highlight=False, soft_wrap=True)
+        for agent in {each.chosen.agent: find(each.chosen.agent) for each in cuts}.values():
+            for line in late_beginnings(agent, [each.span for each in cuts if each.chosen.agent == agent.name]):
+                console.print(line, highlight=False, soft_wrap=True)
     try:
         return await work(book, plan, source, settings, manner, console)
     except asyncio.CancelledError:
@@ -231,21 +232,6 @@ async def _lines(book: Book, console: Console) -> None:
         left = f"{(now.size - now.passed) / rate:.0f} s left" if rate else "nothing passed yet"
         line = f"{book.run}: {now.passed:,} of {now.size:,}, {rate:,.0f}/s, {left}, {now.workers} at work"
         console.print(line, highlight=False, soft_wrap=True)
-
-
-def _late_beginnings(cuts: Sequence[Cut]) -> list[str]:
-    """What an agent that must know what came before cannot know, because the log has forgotten it."""
-    said = []
-    for each in cuts:
-        agent = find(each.chosen.agent)
-        forgotten = [part for part in each.span.parts if part.first > 0]
-        if (agent.state is not None or agent.shared is not None) and forgotten:
-            part = forgotten[0]
-            said.append(
-                f"note: {part.topic}/{part.partition} begins at offset {part.first}; what {agent.name} knew from "
-                "before that is gone, so what it says of subjects that were open then may differ"
-            )
-    return said
 
 
 def _label(rows: Rows) -> str:

@@ -12,11 +12,14 @@ from rich.table import Table
 
 from app import topic_admin
 from app.errors import ConfigurationError
+from app.modes.replay.comparing import Verified
 from app.modes.replay.manners import be_modest
 from app.modes.replay.plan import Plan, TopicRange
+from app.modes.replay.retrace import retrace
 from app.modes.replay.score import load
-from app.modes.replay.sources import TopicSource
-from app.modes.replay.verify import Said, Verified, said_in_store, said_on_topic, verify
+from app.modes.replay.sources import TopicSource, late_beginnings
+from app.modes.replay.verify import Said, said_in_store, said_on_topic, verify
+from app.modes.stream import Ready
 from app.registry import open_registry
 from app.settings import Settings
 from app.store import Store
@@ -31,15 +34,25 @@ async def check(settings: Settings, plan: Plan, against: str, eager: bool, conso
         raise ConfigurationError("--verify reads what was live, so it takes a topic, not --file or --sql")
     be_modest(eager)
     registry, source = open_registry(settings), TopicSource(settings, plan.source)
-    found = []
-    with tempfile.TemporaryDirectory(prefix="millrace-verify-") as directory:
-        for chosen in plan.chosen:
-            ready = load(chosen, registry)
-            said = await _said(settings, chosen.agent, against)
-            private = Path(directory) / chosen.agent
-            found.append(await verify(ready, source, said, private, _lines(chosen.agent, console)))
+    found = [await _check(settings, load(chosen, registry), source, against, console) for chosen in plan.chosen]
     _say(found, console, as_json)
     return 1 if any(one.differing for one in found) else 0
+
+
+async def _check(settings: Settings, ready: Ready, source: TopicSource, against: str, console: Console) -> Verified:
+    name = ready.agent.name
+    for line in late_beginnings(ready.agent, await source.spans(ready.agent)):
+        console.print(line, highlight=False, soft_wrap=True)
+    if source.mixes(ready.agent):
+        if against == "store":
+            raise ConfigurationError(
+                f"--against: what {name} says rests on several topics, and in which order it had read them only its "
+                "predictions on the log say: leave --against out"
+            )
+        return await retrace(ready, source, settings.kafka or "", _lines(name, console))
+    said = await _said(settings, name, against)
+    with tempfile.TemporaryDirectory(prefix="millrace-verify-") as directory:
+        return await verify(ready, source, said, Path(directory), _lines(name, console))
 
 
 async def _said(settings: Settings, agent: str, against: str) -> Said:
@@ -76,6 +89,11 @@ def _say(found: list[Verified], console: Console, as_json: bool) -> None:
         table.add_row(one.agent, one.version, f"{one.same:,}", f"{one.differing:,}", f"{one.unsaid:,}", others or "0")
     console.print(table)
     for one in found:
+        if one.unplaced:
+            console.print(
+                f"{one.agent}: {one.unplaced:,} more do not say what had been read before them, and were not checked",
+                highlight=False,
+            )
         for each in one.differences[:20]:
             now = "no answer" if each.value is None else f"{each.value!r}"
             place = f"{each.topic}/{each.partition}@{each.offset}"

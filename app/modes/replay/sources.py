@@ -226,6 +226,19 @@ def _pieces(part: Part) -> Iterator[Part]:
         yield Part(part.topic, part.partition, start, start, min(start + LANE_RECORDS, part.end))
 
 
+def late_beginnings(agent: Agent, spans: Sequence[Span]) -> list[str]:
+    """What an agent that must know what came before cannot know, because the log has forgotten it; sentences."""
+    if agent.state is None and agent.shared is None:
+        return []
+    forgotten = [next((part for part in span.parts if part.first > 0), None) for span in spans]
+    return [
+        f"note: {part.topic}/{part.partition} begins at offset {part.first}; what {agent.name} knew from "
+        "before that is gone, so what it says of subjects that were open then may differ"
+        for part in forgotten
+        if part is not None
+    ]
+
+
 def _only_known(part: Part) -> Part:
     """The same, but nothing of it is answered."""
     return Part(part.topic, part.partition, part.first, part.end, part.end)

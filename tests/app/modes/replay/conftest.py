@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ class Desk:
     settings: Settings
     replays: Replays
     directory: Path
+    pace: Pace = field(default_factory=lambda: Pace(None))
 
     def lives(self, count: int, seed: int = 7) -> list[Event]:
         """Whole rides, some of them under way at the same time."""

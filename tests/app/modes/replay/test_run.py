@@ -24,12 +24,9 @@ from app.predictions import Prediction
 from app.registry import Registry, shipped_root
 from app.testing import Events
 from app.topics import REPLAYED
+from tests.app.modes.replay.faults import Died, Once
 
 BAD = b'{"type": "millrace.ride.requested.v1"'
-
-
-class Died(Exception):
-    """The worker is gone."""
 
 
 class Torn:
@@ -47,23 +44,6 @@ class Torn:
 
     async def close(self) -> None:
         await self._producer.close()
-
-
-class Once:
-    """A source that is cut off: its worker dies after so many slices."""
-
-    def __init__(self, source: Any, slices: int) -> None:
-        self._source, self._left = source, slices
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._source, name)
-
-    async def slices(self, span: Any, position: int) -> Any:
-        async for piece in self._source.slices(span, position):
-            if self._left == 0:
-                raise Died
-            self._left -= 1
-            yield piece
 
 
 @pytest.fixture

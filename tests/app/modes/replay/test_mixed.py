@@ -1,0 +1,218 @@
+"""A state over several topics, replayed: by time, and for a check in the very order in which it had come about live."""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import pytest_asyncio
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.structs import TopicPartition
+
+from app import topic_admin
+from app.bus import Outgoing
+from app.codec import Decoder, Record, encode
+from app.errors import ConfigurationError
+from app.events import AnyTransaction, FraudReported, TransactionMade
+from app.modes.read import reader
+from app.modes.replay.comparing import Place, Table
+from app.modes.replay.plan import Chosen, TopicRange
+from app.modes.replay.retrace import Batch, chains, retrace
+from app.modes.replay.run import Worker
+from app.modes.replay.score import load
+from app.modes.replay.sources import TopicSource
+from app.modes.replay.targets import StoreTarget
+from app.modes.stream import Ready
+from app.predictions import PredictionBatch
+from app.registry import Registry, shipped_root
+from app.testing import START, Events, outgoing
+from app.topics import CARD_PREDICTIONS, Topic
+from tests.app.modes.replay.faults import Died, Once
+
+SOURCES = ("atm", "online", "pos")
+COUNT = 400
+_events = Decoder[AnyTransaction](AnyTransaction)
+
+
+@dataclass
+class Bank:
+    """Transactions on three topics of a test's own, reports on a fourth, and `fraud` under a name of its own."""
+
+    stage: Any
+    ready: Ready
+    own: list[Topic]
+    heard: list[Topic]
+
+    def source(self, most: int = 64, **wanted: Any) -> TopicSource:
+        settings = self.stage.settings
+        return TopicSource(settings, TopicRange(**wanted), most, lambda _: self.own, lambda _: self.heard)
+
+    def life(self, seed: int) -> list[AnyTransaction]:
+        """Some cards' transactions, close to each other on all topics, each tenth reported soon."""
+        rng, events = random.Random(seed), Events(f"{self.stage.name}-{seed}")
+        life: list[AnyTransaction] = []
+        for number in range(COUNT):
+            made = events.transaction(
+                card_id=f"card{rng.randrange(20)}",
+                terminal_id=f"shop{rng.randrange(5)}",
+                amount_usd=rng.randint(100, 90_000) / 100,
+                at=START + timedelta(minutes=number),
+                source=rng.choice(SOURCES),
+            )
+            life += [made, told(made)] if number % 10 == 0 else [made]
+        return life
+
+    async def put(self, events: Sequence[AnyTransaction]) -> None:
+        names = dict(zip(SOURCES, (topic.name for topic in self.own), strict=True))
+        reports = self.heard[0].name
+        await self.stage.put(
+            [outgoing(each, reports if isinstance(each, FraudReported) else names[each.source]) for each in events]
+        )
+
+    async def log(self) -> list[Record]:
+        """All transactions and reports, in the order in which a replay reads them."""
+        records = []
+        for topic in (*self.own, *self.heard):
+            for partition in range(self.stage.settings.partitions):
+                async with reader(self.stage.settings.kafka, topic.name, partition) as source:
+                    records += [one async for some in source.records(*await source.bounds()) for one in some]
+        return sorted(records, key=lambda record: record.timestamp_ms)
+
+
+def told(made: TransactionMade) -> FraudReported:
+    fields = {name: getattr(made, name) for name in made.__struct_fields__}
+    return FraudReported(**{**fields, "event_id": f"{made.event_id}.fraud"}, made_at=made.at)
+
+
+@pytest_asyncio.fixture
+async def bank(stage: Any, worker: Any) -> Bank:
+    own, heard = worker.bank_topics(stage.topic.name)
+    await topic_admin.ensure(stage.settings, [*own, *heard])
+    return Bank(stage, worker.cards(stage.name), own, heard)
+
+
+@pytest.fixture
+def replay(bank: Bank, desk: Any) -> Any:
+    """A run to its end, through workers that each die after so many slices, but the last; what it kept."""
+    ready = load(Chosen("fraud", "1"), Registry(shipped_root()))
+
+    async def run(name: str, source: Any, *deaths: int) -> list[tuple[Any, ...]]:
+        book = await desk.begun(name, "fraud", source)
+        for slices in deaths:
+            dying = Once(source, slices)
+            with pytest.raises(Died):
+                await desk.worker(book, "fraud", dying).run()
+        await Worker(book, source, {"fraud": ready}, StoreTarget(book), desk.directory, desk.pace).run()
+        kept: list[tuple[Any, ...]] = desk.kept(name)
+        return kept
+
+    return run
+
+
+async def one_by_one(bank: Bank) -> dict[str, float]:
+    """What `fraud` says, event by event, of a log read by time; a partition after the other."""
+    log, said = await bank.log(), dict[str, float]()
+    agent, model = bank.ready.agent, bank.ready.model
+    for partition in range(bank.stage.settings.partitions):
+        state = agent.state() if agent.state else None
+        for record in log:
+            if record.topic == bank.heard[0].name or record.partition == partition:
+                event = _events.decode(record.value)
+                (value,) = agent.score(model, [event], state).values.tolist()
+                if agent.scores(event):
+                    said[event.event_id] = value
+    return said
+
+
+async def test_by_time_over_all_topics_whatever_the_slices_and_deaths(bank: Bank, replay: Any) -> None:
+    for seed in range(4):  # in four goes, so that times differ
+        await bank.put(bank.life(seed))
+    whole = await replay("whole", bank.source())
+    assert {row[2]: row[4] for row in whole} == await one_by_one(bank)
+    assert len(whole) == 4 * COUNT
+    assert await replay("hurt", bank.source(most=16), 3, 5, 2) == whole
+    since = START + timedelta(minutes=COUNT // 2)
+    read = [(record.topic, _events.decode(record.value)) for record in await bank.log()]
+    later = {event.event_id for _, event in read if event.at >= since}
+    assert await replay("later", bank.source(since=since)) == [row for row in whole if row[2] in later]
+    online = {event.event_id for topic, event in read if topic == bank.own[1].name}
+    assert await replay("online", bank.source(topic=bank.own[1].name)) == [row for row in whole if row[2] in online]
+
+
+async def test_a_run_whose_beginning_is_forgotten_is_not_continued(bank: Bank, desk: Any) -> None:
+    await bank.put(bank.life(1))
+    source = bank.source(most=16)
+    book = await desk.begun("r", "fraud", source)
+    with pytest.raises(Died):
+        await desk.worker(book, "fraud", Once(source, 3)).run()
+    forgotten = {
+        TopicPartition(topic.name, partition): RecordsToDelete(before_offset=5)
+        for topic in bank.own
+        for partition in range(bank.stage.settings.partitions)
+    }
+    client = AIOKafkaAdminClient(bootstrap_servers=bank.stage.settings.kafka)
+    await client.start()
+    await client.delete_records(forgotten)
+    await client.close()
+    with pytest.raises(ConfigurationError, match="has forgotten what lay before offset 5"):
+        await desk.worker(book, "fraud", source).run()
+
+
+async def test_said_live_and_again_to_the_bit_though_a_worker_was_killed(bank: Bank, start_worker: Any) -> None:
+    stage, brokers = bank.stage, str(bank.stage.settings.kafka)
+    await bank.put(bank.life(1))
+    process = start_worker("cards")
+    while not await stage.read(CARD_PREDICTIONS.name):
+        assert process.poll() is None
+    await bank.put(bank.life(2))
+    process.kill()
+    process.wait()
+    await bank.put(bank.life(3))
+    loop = stage.loop_of(bank.ready, bank.own, bank.heard)
+    await stage.finished(loop, 3 * COUNT)
+
+    found = await retrace(bank.ready, bank.source(), brokers)
+    assert (found.differing, found.unsaid, found.unplaced) == (0, 0, 0)
+    assert found.same >= 3 * COUNT
+    since = START + timedelta(minutes=COUNT // 2)
+    later = await retrace(bank.ready, bank.source(since=since), brokers)
+    assert (later.differing, later.unsaid) == (0, 0)
+    assert 3 * COUNT / 2 <= later.same < found.same
+
+    record = (await stage.read(CARD_PREDICTIONS.name))[-1]
+    said = msgspec.json.decode(record.value, type=PredictionBatch)
+    wrong = replace_value(said, math.nextafter(said.value[0], math.inf))
+    other = msgspec.structs.replace(said, version="2")
+    for batch, headers in ((wrong, record.headers), (other, record.headers), (said, record.headers[:-1])):
+        await stage.put([Outgoing(record.topic, None, encode(batch), headers, record.partition)])
+    spoilt = await retrace(bank.ready, bank.source(), brokers)
+    assert (spoilt.same, spoilt.differing) == (found.same + len(said) - 1, 1)
+    assert (spoilt.unplaced, spoilt.others) == (len(said), {"2": len(said)})
+    (difference,) = spoilt.differences
+    assert (difference.offset, difference.live) == (said.offset[0], wrong.value[0])
+
+    await bank.put(bank.life(4))
+    assert (await retrace(bank.ready, bank.source(), brokers)).unsaid == COUNT
+
+
+def replace_value(said: PredictionBatch, value: float) -> PredictionBatch:
+    return msgspec.structs.replace(said, value=[value, *said.value[1:]])
+
+
+def batch(topic: str, offsets: Sequence[int], **before: int) -> Batch:
+    numbers = np.array(offsets)
+    table = Table(numbers, numbers.astype(np.float64), numbers.astype(np.uint64))
+    return Batch(Place(topic, 0), table, {Place(name, 0): offset for name, offset in before.items()})
+
+
+def test_what_was_said_twice_makes_a_second_chain_and_no_third() -> None:
+    first = [batch("a", [0, 1, 2], a=0, b=0), batch("b", [0, 1], a=3, b=0)]
+    again = [batch("b", [0, 1], a=1, b=0), batch("a", [1, 2], a=1, b=2)]
+    onward = [batch("a", [3], a=3, b=2)]
+    later = [batch("a", [3], a=3, b=2), batch("b", [2], a=4, b=2)]
+    assert chains([*first, *again, *onward, *later]) == [[*first, *onward, later[1]], [*again, later[0]]]
