@@ -11,7 +11,7 @@ import numpy as np
 from agents._cards import Cards, Floats
 from app.agent import agent
 from app.events import AnyTransaction, FraudReported, TransactionMade
-from app.predictions import Detail
+from app.predictions import Details
 from app.registry import Artifact, LightGBMModel, lightgbm_model
 
 
@@ -37,11 +37,15 @@ def load(artifact: Artifact) -> Calibrated:
     return Calibrated(lightgbm_model(artifact), curve["said"], curve["found"])
 
 
-def charges(
-    _model: Calibrated, batch: Sequence[AnyTransaction], _features: Floats, _values: Floats
-) -> list[Detail | None]:
+def charges(_model: Calibrated, batch: Sequence[AnyTransaction], _features: Floats, _values: Floats) -> Details:
     """`app.predictions.Charge` of each: what is at stake is for the decision to weigh."""
-    return [{"amount_usd": each.amount_usd, "terminal_id": each.terminal_id, "source": each.source} for each in batch]
+    return Details(
+        {
+            "amount_usd": [each.amount_usd for each in batch],
+            "terminal_id": [each.terminal_id for each in batch],
+            "source": [each.source for each in batch],
+        }
+    )
 
 
 @agent(

@@ -10,7 +10,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from app.decisions import Decision
+from app.decisions import Decision, DecisionBatch
 from app.errors import InvalidMessage, UnknownMessage
 from app.events import Event
 from app.lines import Lines
@@ -56,7 +56,10 @@ def encode_all(messages: Sequence[msgspec.Struct]) -> list[bytes]:
     return _encoder.encode_lines(messages).split(b"\n")[:-1]
 
 
-def context(message: Event | Prediction | PredictionBatch | Decision, traceparent: str | None = None) -> Headers:
+Message = Event | Prediction | PredictionBatch | Decision | DecisionBatch
+
+
+def context(message: Message, traceparent: str | None = None) -> Headers:
     """The CloudEvents 1.0 binary-mode headers of a message, with the W3C trace it belongs to."""
     if isinstance(message, Prediction):
         identity, source = f"{message.event_id}.{message.model}.{message.version}", f"{SOURCE}/agents/{message.model}"
@@ -64,6 +67,8 @@ def context(message: Event | Prediction | PredictionBatch | Decision, traceparen
         rows = f"{message.offset[0]}-{message.offset[-1]}" if len(message) else ""
         identity = f"{message.topic}.{message.partition}@{rows}.{message.model}.{message.version}"
         source = f"{SOURCE}/agents/{message.model}"
+    elif isinstance(message, DecisionBatch):
+        identity, source = f"{message.kind}.{message.partition}@{message.offset}", f"{SOURCE}/decision"
     elif isinstance(message, Decision):
         identity, source = message.decision_id, f"{SOURCE}/decision"
     else:

@@ -50,3 +50,39 @@ class Decision(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field=
     predictions: tuple[Figure, ...]
     missing: tuple[str, ...] = ()
     revision: int = 0
+
+
+class DecisionBatch(
+    Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="millrace.decisions.v1"
+):
+    """The decisions on n card transactions, in columns: one to each `app.predictions.PredictionBatch` (docs/decisions/0007).
+
+    The decision on a row is idempotent by `<event_id>.0`, its `decision_id`.
+
+    Attributes:
+        at: when their predictions were ready, so that a second delivery is the same to the byte.
+        partition, offset: of the record of predictions that was decided.
+        value: the model's, in `unit`; what each decision rests on.
+
+    Raises `ValueError` when the columns are not of one length.
+    """
+
+    kind: Kind
+    model: str
+    version: str
+    unit: str
+    at: datetime
+    partition: int
+    offset: int
+    event_id: list[str]
+    subject_id: list[str]
+    user_id: list[str]
+    value: list[float]
+    action: list[Action]
+
+    def __post_init__(self) -> None:
+        if len({len(column) for column in (self.event_id, self.subject_id, self.user_id, self.value, self.action)}) > 1:
+            raise ValueError("its columns are not of one length")
+
+    def __len__(self) -> int:
+        return len(self.event_id)

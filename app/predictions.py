@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Literal, Self, overload
+from typing import Any, Literal, Self, overload
 
 from msgspec import Struct, structs
 
@@ -106,6 +106,14 @@ class PredictionBatch(
             raise ValueError("its columns are not of one length")
         if self.traceparent and not all(0 <= row < len(self) for row in self.traceparent):
             raise ValueError("it has a trace of a row it does not have")
+
+    @classmethod
+    def of(cls, said: Sequence[Prediction], keys: Sequence[str], traceparent: Mapping[int, str] | None = None) -> Self:
+        """Predictions, one at least, that share all that is no column; `keys` are their events'."""
+        shared = {name: getattr(said[0], name) for name in _SHARED}
+        columns: dict[str, Any] = {name: [getattr(each, name) for each in said] for name in _IN_COLUMNS}
+        detail = Details.of([each.detail for each in said]).columns()
+        return cls(**shared, **columns, key=list(keys), detail=detail, traceparent=dict(traceparent or {}))
 
     def __len__(self) -> int:
         return len(self.event_id)

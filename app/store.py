@@ -72,11 +72,6 @@ class Store:
     def close(self) -> None:
         self._engine.dispose()
 
-    def check(self) -> None:
-        """Whether the database answers."""
-        with self.connected() as connection:
-            connection.execute(select(1))
-
     def decision(self, subject: SubjectKey) -> Decision | None:
         """The latest decision on the subject: of the last opening event, its last revision."""
         with self.connected() as connection:

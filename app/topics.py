@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import Literal, get_args
 
 from app.asking.requests import MAX_REPLY_BYTES, Reply, Request
-from app.decisions import Decision
+from app.decisions import Decision, DecisionBatch
 from app.errors import TopicMismatch
 from app.events import AnyRide, AnyUpload, Event, FraudReported, Kind, RideEvent, Source, TransactionMade
-from app.predictions import Prediction
+from app.predictions import Prediction, PredictionBatch
 from app.settings import Settings
 
 
@@ -64,10 +64,21 @@ PREDICTIONS = Topic(
     timedelta(days=7),
     config={"max.message.bytes": str(MAX_PREDICTION_BYTES)},
 )
-CARD_PREDICTIONS = replace(PREDICTIONS, name="predictions.transactions")
-"""Apart from the others (docs/decisions/0006): the join of rides must not wait behind 65,000 a second."""
+CARD_PREDICTIONS = replace(
+    PREDICTIONS, name="predictions.transactions", messages=PredictionBatch, key="none: on the partition of its events"
+)
+"""Apart from the others (docs/decisions/0006): the join of rides must not wait behind 65,000 a second; and in columns (0007)."""
 
 DECISIONS = Topic("decisions", Decision, "key of the event", timedelta(days=30))
+"""Those of card transactions only as far as the store keeps them too; all of them are on `CARD_DECISIONS`."""
+
+CARD_DECISIONS = Topic(
+    "decisions.transactions",
+    DecisionBatch,
+    CARD_PREDICTIONS.key,
+    timedelta(days=30),
+    config={"max.message.bytes": str(MAX_PREDICTION_BYTES)},  # each record is smaller than what it decides
+)
 ALERTS = Topic("alerts", Decision, "card_id", timedelta(days=30))
 """The decisions to hold a transaction, once more: for whoever calls the card holder or works the reviews off."""
 DEAD_LETTERS = Topic(
@@ -102,7 +113,7 @@ REPLAYED = Topic(
 """What a replay says; nobody here reads it, and it is created by the first replay that writes to it."""
 
 EVENTS = (RIDES, UPLOADS, *TRANSACTIONS.values(), CHARGEBACKS)
-TOPICS = (*EVENTS, PREDICTIONS, CARD_PREDICTIONS, DECISIONS, ALERTS, DEAD_LETTERS, REPLIES)
+TOPICS = (*EVENTS, PREDICTIONS, CARD_PREDICTIONS, DECISIONS, CARD_DECISIONS, ALERTS, DEAD_LETTERS, REPLIES)
 
 
 def topic_of(event: Event) -> Topic:

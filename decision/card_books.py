@@ -7,6 +7,7 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -48,22 +49,34 @@ class CardBooks:
         for partition in partitions:
             self._counts.pop(partition, None)
 
-    async def hold(self, entry: Entry, held: Sequence[Held]) -> Mapping[DecisionKey, Decision]:
-        """Write decisions down; returns those that stood there already, and stand."""
-        return await self._ask(lambda: self._journal.hold(entry, held))
+    def counted(self, partition: int) -> int:
+        """The offset before which everything that was allowed is counted."""
+        return self._counts[partition].offset
+
+    async def hold(
+        self, entry: Entry, held: Sequence[Held], through: Mapping[int, int] | None = None
+    ) -> Mapping[DecisionKey, Decision]:
+        """Write decisions down; returns those that stood there already, and stand.
+
+        `through` says of a partition up to which offset everything allowed is counted now that it is written down; without
+        it, allowed ones of this entry are counted elsewhere, or were before.
+        """
+        async with self._settling:
+            for partition, offset in (through or {}).items():
+                self.allowed(partition, (), offset)
+            counts, marks = self._unsettled()
+            return await self._ask(lambda: self._journal.hold(entry, held, counts, marks, counted=through is None))
 
     async def report(self, reports: Sequence[FraudReported], now: datetime) -> None:
         await self._ask(lambda: self._journal.report(reports, now))
 
-    def allowed(self, partition: int, offsets: Iterable[int], next_offset: int) -> int:
-        """Count what was allowed at these offsets and is no row in the store; how many were new."""
+    def allowed(self, partition: int, counts: Iterable[tuple[int, int]], next_offset: int) -> None:
+        """Count what was allowed and is not kept: so many by each of these records. What was counted is not counted again."""
         count = self._counts[partition]
-        fresh = sum(offset >= count.offset for offset in offsets)
         if next_offset > count.offset:
+            count.allowed += sum(n for offset, n in counts if offset >= count.offset)
             count.offset = next_offset
-            count.allowed += fresh
             self._unwritten.add(partition)
-        return fresh
 
     def marked(self, marks: Iterable[Mark]) -> None:
         """How far decisions have been pushed: written down at the commit."""
@@ -72,14 +85,18 @@ class CardBooks:
     async def settle(self) -> None:
         """Write down what was counted and marked; when it returns, all that was before the call is written."""
         async with self._settling:
-            counts = {partition: self._counts[partition] for partition in self._unwritten}
-            written = {partition: Count(count.offset, count.allowed) for partition, count in counts.items()}
-            marks, self._marks = self._marks, []
-            self._unwritten.clear()
-            for count in counts.values():
-                count.allowed = 0
-            if written or marks:
-                await self._ask(lambda: self._journal.settle(written, marks))
+            counts, marks = self._unsettled()
+            if counts or marks:
+                await self._ask(lambda: self._journal.settle(counts, marks))
+
+    def _unsettled(self) -> tuple[dict[int, Count], list[Mark]]:
+        """What is to be written down; it counts as written from now on, for a write that fails ends the worker."""
+        counts = {partition: replace(self._counts[partition]) for partition in self._unwritten}
+        marks, self._marks = self._marks, []
+        for partition in self._unwritten:
+            self._counts[partition].allowed = 0
+        self._unwritten.clear()
+        return counts, marks
 
     async def unpublished(self, limit: int) -> list[Unpushed]:
         """The oldest decisions on the topic that the live channel may not have had."""

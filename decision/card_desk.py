@@ -4,7 +4,7 @@
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
@@ -12,21 +12,22 @@ from time import monotonic
 
 from app import codec
 from app.bus import Delivered, Outgoing, Producer, deliver
-from app.codec import Failure, Headers, Record
+from app.codec import Failure
 from app.costs import Costs
 from app.decisions import Decision
 from app.events import FraudReported
 from app.live import LiveUpdate
 from app.modes.dead_letters import cause_of, dead_letter
 from app.modes.progress import RecordBatch
+from app.predictions import Prediction
 from app.sql.card_journal import Held
 from app.sql.ledger import Answer, Case, DecisionKey, Entry, Made, Mark, Position
 from app.telemetry import DECISIONS as DECIDED
-from app.telemetry import RECORDS
-from app.topics import ALERTS, CHARGEBACKS, DECISIONS
+from app.telemetry import RECORDS, child_of
+from app.topics import ALERTS, CARD_DECISIONS, CHARGEBACKS, DECISIONS
 from decision import cards
 from decision.card_books import CardBooks
-from decision.cards import Asked, CardPrediction, Verdicts
+from decision.cards import Sheet
 from decision.desk import wall_clock
 from decision.push import Announcer
 from decision.quota import Quota
@@ -34,13 +35,31 @@ from decision.recent import Recent
 
 AGENT = "decision.cards"
 
-_SHARED: Headers = (
-    ("ce_specversion", b"1.0"),
-    ("ce_type", str(Decision.__struct_config__.tag).encode()),
-    ("ce_source", f"{codec.SOURCE}/decision".encode()),
-    ("content-type", b"application/json"),
-)
-"""`app.codec.context` but for the time, which is optional and in the value: headers are a quarter of what a record costs."""
+
+@dataclass
+class Kept:
+    """A row that the store keeps, and the decision on it in words."""
+
+    sheet: Sheet
+    row: int
+    prediction: Prediction
+    decision: Decision
+    traceparent: str | None
+
+    @property
+    def held(self) -> bool:
+        return self.decision.action != "allow"
+
+    def stand(self, standing: Mapping[DecisionKey, Decision]) -> None:
+        """What stands in the store already is what counts."""
+        self.decision = standing.get(DecisionKey.of(self.decision), self.decision)
+        self.sheet.actions[self.row] = self.decision.action
+
+    def outgoing(self, topic: str) -> Outgoing:
+        """The decision on this topic, as it would be without columns: keyed by the card, on the partition of its prediction."""
+        key, value = self.sheet.said.key[self.row].encode(), codec.encode(self.decision)
+        headers = codec.context(self.decision, self.traceparent)
+        return Outgoing(topic, key, value, headers, self.sheet.record.partition)
 
 
 @dataclass
@@ -57,20 +76,18 @@ class CardDesk:
 
     async def decide(self, batch: RecordBatch) -> None:
         """Predictions: when it returns, every decision is delivered, and those that hold are written down and told."""
-        asked, failures = cards.read(batch.records)
-        keys = [f"{said.user_id}/{said.event_id}" for said in asked.predictions]
-        if len(set(keys)) < len(keys) or self._recent[batch.partition].any_of(keys):
-            asked, keys = self._without_repeats(batch.partition, asked)
-        verdicts = cards.judge(asked.predictions, self.costs)
-        kept = self._kept(verdicts)
-        standing = await self._write_down(asked, verdicts, kept) if kept else {}
-        for row in kept:
-            stands = standing.get(DecisionKey.of(verdicts.decisions[row]))
-            verdicts.decisions[row] = stands or verdicts.decisions[row]
-        places = await deliver(self.producer, [*_outgoing(asked, verdicts), *_dead(failures)])
-        await self._tell(verdicts, kept, places, standing)
-        self._recent[batch.partition].add(keys)
-        self._count(batch, asked, verdicts, set(kept), len(failures))
+        sheets, failures = self._read(batch)
+        kept, all_kept = self._kept(sheets)
+        standing = await self._write_down(batch, kept, all_kept)
+        for each in kept:
+            each.stand(standing)
+        held = [each for each in kept if each.held]
+        out = [each.outgoing(DECISIONS.name) for each in kept]
+        out += [_in_columns(sheet) for sheet in sheets]
+        out += [each.outgoing(ALERTS.name) for each in held]
+        places = await deliver(self.producer, [*out, *_dead(failures)])
+        await self._tell(kept, held, places, standing)
+        self._count(batch, [] if all_kept else sheets, sheets, len(failures))
 
     async def report(self, batch: RecordBatch) -> None:
         """Chargebacks: when it returns they are counted."""
@@ -82,65 +99,84 @@ class CardDesk:
         RECORDS.labels(AGENT, "reported").inc(len(good))
         RECORDS.labels(AGENT, "failed").inc(len(failures))
 
-    def _without_repeats(self, partition: int, asked: Asked) -> tuple[Asked, list[str]]:
+    def _read(self, batch: RecordBatch) -> tuple[list[Sheet], list[Failure]]:
         """What has not been decided before: what an agent says again after a kill has been."""
-        recent, seen = self._recent[partition], dict[str, None]()
+        sheets, failures = list[Sheet](), list[Failure]()
+        for record in batch.records:
+            said, bad = cards.read(record)
+            failures += bad
+            if said is not None:
+                keys = list(map("/".join, zip(said.user_id, said.event_id, strict=True)))
+                new = self._recent[batch.partition].unseen(keys)
+                if len(new) < len(keys):
+                    said = said.some(new)
+                if new:
+                    sheets.append(Sheet(record, said, cards.judge(said, self.costs)))
+        return sheets, failures
 
-        def first(said: CardPrediction, _: Record) -> bool:
-            key = f"{said.user_id}/{said.event_id}"
-            known = key in recent or key in seen
-            seen[key] = None
-            return not known
+    def _kept(self, sheets: Sequence[Sheet]) -> tuple[list[Kept], bool]:
+        """The rows the store keeps: those that are held, and all others as long as they are few; whether they are."""
+        every = self.quota.take(sum(sheet.actions.count("allow") for sheet in sheets), monotonic())
+        rows = [list(range(len(sheet.actions))) if every else sheet.held for sheet in sheets]
+        return [kept for sheet, of in zip(sheets, rows, strict=True) for kept in self._keep(sheet, of)], every
 
-        kept = asked.where(first)
-        return kept, list(seen)
-
-    def _kept(self, verdicts: Verdicts) -> list[int]:
-        """The rows the store keeps: those that are held, and the others as long as they are few."""
-        n = len(verdicts.decisions)
-        return list(range(n)) if self.quota.take(n - len(verdicts.held), monotonic()) else verdicts.held
+    def _keep(self, sheet: Sheet, rows: Sequence[int]) -> Iterator[Kept]:
+        said = sheet.said.some(rows)
+        for place, (row, prediction) in enumerate(zip(rows, said.rows(), strict=True)):
+            made = cards.decision(prediction, sheet.actions[row], self.costs)
+            yield Kept(sheet, row, prediction, made, child_of(said.traceparent.get(place)))
 
     async def _write_down(
-        self, asked: Asked, verdicts: Verdicts, kept: Sequence[int]
+        self, batch: RecordBatch, kept: Sequence[Kept], all_kept: bool
     ) -> Mapping[DecisionKey, Decision]:
-        """Returns the decisions that stood there already."""
-        entry = Entry(wall_clock())
-        for row in kept:
-            said, record, decision = asked.predictions[row], asked.records[row], verdicts.decisions[row]
-            case = _case(said, record, entry.at)
-            entry.cases[case.event_key] = case
-            entry.answers.append(Answer(cards.whole(said), record.partition, record.offset))
-            entry.decisions.append(Made(decision, record.partition, case.traceparent))
-        held = [Held(verdicts.decisions[row], asked.predictions[row].detail.amount_usd) for row in verdicts.held]
-        return await self.books.hold(entry, held)
+        """Returns the decisions that stood there already. What was delivered and counted before must not count again."""
+        counted = self.books.counted(batch.partition)
+        again = [each for each in kept if each.sheet.record.offset < counted]
+        new = [each for each in kept if each.sheet.record.offset >= counted]
+        standing = dict(await self.books.hold(*_written(again))) if again else {}
+        if new:
+            through = {batch.partition: batch.next_offset} if all_kept else None
+            standing |= await self.books.hold(*_written(new), through)
+        return standing
 
     async def _tell(
         self,
-        verdicts: Verdicts,
-        kept: Sequence[int],
+        kept: Sequence[Kept],
+        held: Sequence[Kept],
         places: Sequence[Delivered],
         standing: Mapping[DecisionKey, Decision],
     ) -> None:
-        """Tell the card holders of what is held; those who are not told wait in the outbox."""
-        held = [verdicts.decisions[row] for row in verdicts.held]
-        updates = [LiveUpdate(each.user_id, each, again=DecisionKey.of(each) in standing) for each in held]
+        """Tell the card holders of what is held; those who are not told wait in the outbox. `places` begin with the kept."""
+        updates = [
+            LiveUpdate(each.decision.user_id, each.decision, again=DecisionKey.of(each.decision) in standing)
+            for each in held
+        ]
         told = not updates or await self.announcer.tell(updates)
-        for row in kept:
-            decision = verdicts.decisions[row]
-            place, published = places[row], told or decision.action == "allow"
-            self.books.marked([Mark(DecisionKey.of(decision), place.partition, place.offset, published)])
+        for row, each in enumerate(kept):
+            place, published = places[row], told or not each.held
+            self.books.marked([Mark(DecisionKey.of(each.decision), place.partition, place.offset, published)])
 
-    def _count(self, batch: RecordBatch, asked: Asked, verdicts: Verdicts, kept: set[int], failed: int) -> None:
-        offsets = (record.offset for row, record in enumerate(asked.records) if row not in kept)
-        self.books.allowed(batch.partition, offsets, batch.next_offset)
-        held = Counter(verdicts.decisions[row].action for row in verdicts.held)
-        for action, n in chain(held.items(), [("allow", len(verdicts.decisions) - len(verdicts.held))]):
+    def _count(self, batch: RecordBatch, uncounted: Sequence[Sheet], sheets: Sequence[Sheet], failed: int) -> None:
+        allowed = [(sheet.record.offset, sheet.actions.count("allow")) for sheet in uncounted]
+        self.books.allowed(batch.partition, allowed, batch.next_offset)
+        for action, n in Counter(chain.from_iterable(sheet.actions for sheet in sheets)).items():
             DECIDED.labels("transaction", action).inc(n)
-        RECORDS.labels(AGENT, "decided").inc(len(verdicts.decisions))
+            RECORDS.labels(AGENT, "decided").inc(n)
         RECORDS.labels(AGENT, "failed").inc(failed)
 
 
-def _case(said: CardPrediction, record: Record, now: datetime) -> Case:
+def _written(kept: Sequence[Kept]) -> tuple[Entry, list[Held]]:
+    """What is written down of these rows."""
+    entry = Entry(wall_clock())
+    for each in kept:
+        record, case = each.sheet.record, _case(each.prediction, each.traceparent, entry.at)
+        entry.cases[case.event_key] = case
+        entry.answers.append(Answer(each.prediction, record.partition, record.offset))
+        entry.decisions.append(Made(each.decision, record.partition, case.traceparent))
+    return entry, [Held(each.decision, cards.amount_usd(each.prediction)) for each in kept if each.held]
+
+
+def _case(said: Prediction, traceparent: str | None, now: datetime) -> Case:
     logged_ms = round(said.at.timestamp() * 1000 - said.latency_ms)
     return Case(
         event_id=said.event_id,
@@ -150,22 +186,15 @@ def _case(said: CardPrediction, record: Record, now: datetime) -> Case:
         event_at=said.event_at,
         position=Position(said.topic, said.partition, said.offset, logged_ms),
         seen_at=now,
-        traceparent=cards.trace(record),
+        traceparent=traceparent,
         revision=0,
     )
 
 
-def _outgoing(asked: Asked, verdicts: Verdicts) -> list[Outgoing]:
-    """A record for every decision, in their order, then the alerts; on the partition of their prediction, under its key."""
-    name, values = DECISIONS.name, codec.encode_all(verdicts.decisions)
-    out = [
-        Outgoing(name, record.key, value, [("ce_id", decision.decision_id.encode()), *_SHARED], record.partition)
-        for decision, value, record in zip(verdicts.decisions, values, asked.records, strict=True)
-    ]
-    for row in verdicts.held:
-        if traced := cards.trace(asked.records[row]):
-            out[row] = out[row]._replace(headers=[*out[row].headers, ("traceparent", traced.encode())])
-    return [*out, *(out[row]._replace(topic=ALERTS.name) for row in verdicts.held)]
+def _in_columns(sheet: Sheet) -> Outgoing:
+    """Every decision of a sheet as one record, on the partition of what it decides."""
+    made = sheet.in_columns()
+    return Outgoing(CARD_DECISIONS.name, None, codec.encode(made), codec.context(made), made.partition)
 
 
 def _dead(failures: Sequence[Failure]) -> list[Outgoing]:

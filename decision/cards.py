@@ -1,122 +1,128 @@
-"""A batch of predictions on card transactions becomes a batch of decisions: each a function of its prediction alone. Pure.
+"""Predictions on card transactions, in columns, become decisions: each a function of its own row alone. Pure.
 
-`decision.card_worker` calls it. One transaction has one model, so nothing is joined; at 65,000 a second there is time for
-columns and for what msgspec does in C, and for little else.
+`decision.card_desk` calls it. One transaction has one model, so nothing is joined; at 65,000 a second there is time for
+columns, and a decision of its own is worded only for what is kept (docs/decisions/0007).
 """
 
 import re
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import get_args
 
 import msgspec
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from app.codec import Decoder, Failure, Record, header
+from app.codec import Decoder, Failure, Record, encode
 from app.costs import CHOICES, Costs
-from app.decisions import Decision, Figure
+from app.decisions import Action, Decision, DecisionBatch, Figure
 from app.errors import InvalidMessage
-from app.events import Instant
-from app.predictions import Charge, Prediction, Stage, Via
-from app.telemetry import child_of
+from app.events import Source
+from app.predictions import Charge, Prediction, PredictionBatch
 
 MODEL = "fraud"
 """Whose word decides. What another model says of a transaction is passed over."""
 
 NOTHING = ("nothing suspicious",)
 
-ShortText = Annotated[str, Meta(min_length=1, max_length=64)]
-_PLAIN = bytes(range(ord("0"), ord("9") + 1)) + bytes(range(ord("A"), ord("Z") + 1)) + bytes(range(97, 123)) + b"_.:-"
-_ID = re.compile(r"[A-Za-z0-9_.:-]+\Z")  # the characters of `app.events.Id`
-_NAME = re.compile(r"[\w.:+-]+\Z", re.ASCII)
-_YEARS = frozenset(range(1970, 2200))
+_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")  # the characters of `app.events.Id`
+_IDS = re.compile(r"(?:[A-Za-z0-9_.:-]{1,64}+\n)*+\Z")  # many of them, one to a line
+_NAME = re.compile(r"[\w.:+-]{1,249}\Z", re.ASCII)
+_SOURCES = frozenset(get_args(Source))
+_YEARS = range(1970, 2200)
 """Outside, arithmetic on instants overflows."""
 
-
-class CardPrediction(Struct, frozen=True, gc=False, kw_only=True, tag_field="type", tag="millrace.prediction.v1"):
-    """`app.predictions.Prediction` of a transaction, with bounds the store can live with; half as dear to decode."""
-
-    event_id: ShortText
-    subject_id: ShortText
-    user_id: ShortText
-    kind: Literal["transaction"]
-    model: ShortText
-    version: ShortText
-    value: Annotated[float, Meta(ge=0, le=1)]
-    unit: Literal["probability"]
-    event_at: Instant
-    at: Instant
-    topic: Annotated[str, Meta(max_length=249)]
-    partition: Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
-    offset: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
-    latency_ms: Annotated[float, Meta(ge=0, le=1e12)]
-    detail: Charge
-    stage: Stage = "initial"
-    arm: ShortText = "live"
-    via: Via = "stream"
+_BOUNDS = {
+    "value": (0.0, 1.0),
+    "latency_ms": (0.0, 1e12),
+    "offset": (0, (1 << 63) - 1),
+    "detail.amount_usd": (0.0, 1e6),
+}
+"""What the store and the arithmetic can live with."""
 
 
-class Asked(NamedTuple):
-    """Predictions that ask for a decision, and the records they came in: n and n."""
+class Charges(Struct, gc=False):
+    """`app.predictions.Charge` of n transactions, in columns."""
 
-    predictions: list[CardPrediction]
-    records: Sequence[Record]
-
-    def where(self, holds: Callable[[CardPrediction, Record], bool]) -> "Asked":
-        """Some of them."""
-        kept = [pair for pair in zip(self.predictions, self.records, strict=True) if holds(*pair)]
-        return Asked([said for said, _ in kept], [record for _, record in kept])
+    amount_usd: list[float]
+    terminal_id: list[str]
+    source: list[str]
 
 
-class Verdicts(NamedTuple):
-    """Decisions, (n,), and which of the rows are held: those not to be allowed, in their order."""
+@dataclass
+class Sheet:
+    """One record of predictions and what is done about each of its rows.
 
-    decisions: list[Decision]
-    held: list[int]
+    Attributes:
+        actions: (n,) one for each row of `said`.
+    """
 
+    record: Record
+    said: PredictionBatch
+    actions: list[Action]
 
-_decoder: Decoder[CardPrediction] = Decoder(CardPrediction)
+    @property
+    def held(self) -> list[int]:
+        """The rows that are not allowed."""
+        return [row for row, action in enumerate(self.actions) if action != "allow"]
 
-
-def read(records: Sequence[Record]) -> tuple[Asked, list[Failure]]:
-    """The predictions that ask for a decision, and what cannot be read. Anyone may write to the topic, so each is checked."""
-    decoded, failures = _decoder.decode_batch(records)
-    if failures:
-        records = [record for said, record in zip(decoded, records, strict=True) if said is not None]
-    asked = Asked([said for said in decoded if said is not None], records)
-    if not _all_plain(asked.predictions):
-        asked = asked.where(lambda said, record: _checked(said, record, failures))
-    if not all(map(_decides, asked.predictions)):
-        asked = asked.where(lambda said, _: _decides(said))
-    return asked, failures
-
-
-def judge(predictions: Sequence[CardPrediction], costs: Costs) -> Verdicts:
-    """What is done about each, by what costs least."""
-    n = len(predictions)
-    probability = np.fromiter((said.value for said in predictions), np.float64, n)
-    amount = np.fromiter((said.detail.amount_usd for said in predictions), np.float64, n)
-    chosen = costs.choose(probability, amount)
-    held: list[int] = np.flatnonzero(chosen).tolist()
-    decisions = [_allow(said) for said in predictions]
-    for row in held:
-        decisions[row] = _hold(decisions[row], predictions[row], int(chosen[row]), costs)
-    return Verdicts(decisions, held)
-
-
-def whole(said: CardPrediction) -> Prediction:
-    """The prediction as everybody knows it."""
-    fields = {name: getattr(said, name) for name in CardPrediction.__struct_fields__}
-    return Prediction(**{**fields, "detail": msgspec.to_builtins(said.detail)})
+    def in_columns(self) -> DecisionBatch:
+        """The decisions, as all of them go out."""
+        said = self.said
+        return DecisionBatch(
+            kind=said.kind,
+            model=said.model,
+            version=said.version,
+            unit=said.unit,
+            at=said.at,
+            partition=self.record.partition,
+            offset=self.record.offset,
+            event_id=said.event_id,
+            subject_id=said.subject_id,
+            user_id=said.user_id,
+            value=said.value,
+            action=self.actions,
+        )
 
 
-def trace(record: Record) -> str | None:
-    """The trace that a decision on this prediction belongs to."""
-    return child_of(header(record.headers, "traceparent"))
+_decoder: Decoder[PredictionBatch] = Decoder(PredictionBatch)
 
 
-def _allow(said: CardPrediction) -> Decision:
+def read(record: Record) -> tuple[PredictionBatch | None, list[Failure]]:
+    """The rows that ask for a decision, if there are any, and what cannot be read. Anyone may write to the topic.
+
+    What is no rectangle of the right types fails as a whole. A row that is not good fails alone: as a record of that row,
+    which can be sent back, with an error that names its place.
+    """
+    try:
+        said = _decoder.decode(record.value, record.headers)
+        _check(said)
+        charges = _charges(said)
+        bad = dict(_bad_rows(said, charges))
+    except InvalidMessage as error:
+        return None, [Failure(record, error)]
+    if said.model != MODEL or said.via != "stream" or said.stage != "initial":
+        return None, []
+    failures = [
+        Failure(record._replace(value=encode(said.some([row]))), InvalidMessage(f"row {row}: {problem}", field))
+        for row, (field, problem) in sorted(bad.items())
+    ]
+    good = [row for row in range(len(said)) if row not in bad] if bad else range(len(said))
+    return (said.some(good) if bad else said) if good else None, failures
+
+
+def judge(said: PredictionBatch, costs: Costs) -> list[Action]:
+    """What is done about each row, by what costs least: (n,)."""
+    probability, amount = np.array(said.value), np.array(said.detail["amount_usd"], np.float64)
+    chosen: list[Action] = np.array(CHOICES, dtype=object)[costs.choose(probability, amount)].tolist()
+    return chosen
+
+
+def decision(said: Prediction, action: Action, costs: Costs) -> Decision:
+    """The decision on one prediction, in words."""
+    charge, held = msgspec.convert(said.detail, Charge), action != "allow"
+    detail = msgspec.to_builtins(charge) if held else None
     return Decision(
         decision_id=f"{said.event_id}.0",
         subject_id=said.subject_id,
@@ -125,64 +131,72 @@ def _allow(said: CardPrediction) -> Decision:
         event_id=said.event_id,
         event_at=said.event_at,
         at=said.at,
-        action="allow",
-        reasons=NOTHING,
-        predictions=(Figure(model=said.model, version=said.version, value=said.value, unit=said.unit),),
+        action=action,
+        reasons=_reasons(said.value, charge, action, costs) if held else NOTHING,
+        predictions=(Figure(model=said.model, version=said.version, value=said.value, unit=said.unit, detail=detail),),
     )
 
 
-def _hold(allowed: Decision, said: CardPrediction, choice: int, costs: Costs) -> Decision:
-    detail = msgspec.to_builtins(said.detail)
-    return msgspec.structs.replace(
-        allowed,
-        action=CHOICES[choice],
-        reasons=_reasons(said, choice, costs),
-        predictions=(msgspec.structs.replace(allowed.predictions[0], detail=detail),),
-    )
+def amount_usd(said: Prediction) -> float:
+    """What is at stake."""
+    return msgspec.convert(said.detail, Charge).amount_usd
 
 
-def _reasons(said: CardPrediction, choice: int, costs: Costs) -> tuple[str, ...]:
+def _reasons(value: float, charge: Charge, action: Action, costs: Costs) -> tuple[str, ...]:
     """What it looks like, and the reckoning behind it."""
-    charge = said.detail
-    columns = np.array([said.value]), np.array([charge.amount_usd])
+    columns = np.array([value]), np.array([charge.amount_usd])
     expected = dict(zip(CHOICES, costs.expected(*columns)[:, 0].tolist(), strict=True))
-    others = ", ".join(f"to {other} {usd:.2f}" for other, usd in expected.items() if other != CHOICES[choice])
+    others = ", ".join(f"to {other} {usd:.2f}" for other, usd in expected.items() if other != action)
     return (
-        f"looks like fraud ({said.value:.0%}): ${charge.amount_usd:.2f} at {charge.terminal_id} ({charge.source})",
-        f"to {CHOICES[choice]} costs ${expected[CHOICES[choice]]:.2f} on average; {others}",
+        f"looks like fraud ({value:.0%}): ${charge.amount_usd:.2f} at {charge.terminal_id} ({charge.source})",
+        f"to {action} costs ${expected[action]:.2f} on average; {others}",
     )
 
 
-def _decides(said: CardPrediction) -> bool:
-    return said.model == MODEL and said.via == "stream" and said.stage == "initial"
+def _check(said: PredictionBatch) -> None:
+    """What all rows share. Raises `InvalidMessage`."""
+    for field, fixed in (("kind", "transaction"), ("unit", "probability")):
+        if getattr(said, field) != fixed:
+            raise InvalidMessage(f"not {fixed}", field)
+    for field in ("model", "version", "topic", "arm"):
+        if not _NAME.match(getattr(said, field)):
+            raise InvalidMessage("not a plain name", field)
+    if not 0 <= said.partition < 1 << 31:
+        raise InvalidMessage("out of bounds", "partition")
+    if not _is_instant(said.at):
+        raise InvalidMessage("out of bounds", "at")
 
 
-def _all_plain(predictions: Sequence[CardPrediction]) -> bool:
-    """Whether surely every field is good. All at once, a tenth of one by one."""
-    ids = [said.event_id for said in predictions]
-    ids += [said.subject_id for said in predictions]
-    ids += [said.user_id for said in predictions]
-    ids += [said.detail.terminal_id for said in predictions]
-    years = {said.event_at.year for said in predictions} | {said.at.year for said in predictions}
-    names = {said.version for said in predictions} | {said.topic for said in predictions}
-    names |= {said.arm for said in predictions}
-    return not "_".join(ids).encode().translate(None, _PLAIN) and years <= _YEARS and all(map(_is_name, names))
+def _charges(said: PredictionBatch) -> Charges:
+    """Raises `InvalidMessage`."""
+    try:
+        return msgspec.convert(said.detail, Charges)
+    except msgspec.ValidationError as error:
+        raise InvalidMessage(str(error), "detail") from error
 
 
-def _checked(said: CardPrediction, record: Record, failures: list[Failure]) -> bool:
-    """Whether a prediction is good; enters the failure when it is not."""
-    ids = {"event_id": said.event_id, "subject_id": said.subject_id, "user_id": said.user_id}
-    ids["detail.terminal_id"] = said.detail.terminal_id
-    names = {"version": said.version, "topic": said.topic, "arm": said.arm}
-    bad = [InvalidMessage("not an id", field) for field, value in ids.items() if not _ID.match(value)]
-    bad += [InvalidMessage("not a plain name", field) for field, value in names.items() if not _is_name(value)]
-    times = {"event_at": said.event_at, "at": said.at}
-    bad += [InvalidMessage("out of bounds", field) for field, at in times.items() if at.year not in _YEARS]
-    if bad:
-        failures.append(Failure(record, bad[0]))
-    return not bad
+def _bad_rows(said: PredictionBatch, charges: Charges) -> Iterator[tuple[int, tuple[str, str]]]:
+    """Row -> field and problem, for each that is not good."""
+    ids = {name: getattr(said, name) for name in ("event_id", "subject_id", "user_id", "key")}
+    for field, texts in {**ids, "detail.terminal_id": charges.terminal_id}.items():
+        if not _all_ids(texts):
+            yield from ((row, (field, "not an id")) for row, text in enumerate(texts) if not _ID.match(text))
+    if not _SOURCES.issuperset(charges.source):
+        of = enumerate(charges.source)
+        yield from ((row, ("detail.source", "no such source")) for row, source in of if source not in _SOURCES)
+    numbers: dict[str, list[float] | list[int]] = {"value": said.value, "latency_ms": said.latency_ms}
+    for field, column in {**numbers, "offset": said.offset, "detail.amount_usd": charges.amount_usd}.items():
+        low, high = _BOUNDS[field]
+        if not (low <= min(column, default=low) and max(column, default=low) <= high):
+            yield from ((row, (field, "out of bounds")) for row, each in enumerate(column) if not low <= each <= high)
+    yield from ((row, ("event_at", "out of bounds")) for row, at in enumerate(said.event_at) if not _is_instant(at))
 
 
-@lru_cache(maxsize=256)
-def _is_name(text: str) -> bool:
-    return _NAME.match(text) is not None
+def _all_ids(texts: Sequence[str]) -> bool:
+    """All at once: a tenth of one by one."""
+    together = "\n".join(texts) + "\n"
+    return together.count("\n") == len(texts) and _IDS.match(together) is not None
+
+
+def _is_instant(at: datetime) -> bool:
+    return at.tzinfo is not None and at.year in _YEARS

@@ -1,6 +1,6 @@
 """What was decided a moment ago, so that what an agent says again after a kill is known for a repeat. Pure, bounded."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 WINDOW = 65_536
 """Remembered per partition at least, twice as many at most: what an agent repeats after a kill is what it said since its last
@@ -12,10 +12,8 @@ class Recent:
 
     Example:
         >>> recent = Recent(window=2)
-        >>> recent.add(["a", "b"])
-        >>> recent.add(["c"])
-        >>> recent.any_of({"a", "x"}), "x" in recent
-        (True, False)
+        >>> recent.unseen(["a", "b", "a"]), recent.unseen(["c", "a"]), recent.unseen(["d", "b"])
+        ([0, 1], [0], [0])
     """
 
     def __init__(self, window: int = WINDOW) -> None:
@@ -23,14 +21,19 @@ class Recent:
         self._young: set[str] = set()
         self._old: set[str] = set()
 
-    def any_of(self, keys: Iterable[str]) -> bool:
-        """Whether any of these was seen."""
-        return not (self._young.isdisjoint(keys) and self._old.isdisjoint(keys))
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._young or key in self._old
-
-    def add(self, keys: Iterable[str]) -> None:
+    def unseen(self, keys: Sequence[str]) -> Sequence[int]:
+        """The places of those met for the first time, in order. They are remembered from now on."""
         if len(self._young) >= self._window:
             self._young, self._old = set(), self._young
-        self._young.update(keys)
+        before, young = len(self._young), self._young
+        if self._old.isdisjoint(keys) and young.isdisjoint(keys):
+            young.update(keys)
+            if len(young) - before == len(keys):
+                return range(len(keys))
+            young.difference_update(keys)
+        places = []
+        for place, key in enumerate(keys):
+            if key not in young and key not in self._old:
+                young.add(key)
+                places.append(place)
+        return places

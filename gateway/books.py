@@ -9,10 +9,10 @@ from aiokafka.errors import KafkaError
 
 from app.asking.requests import REQUESTS_SUFFIX
 from app.errors import ServiceUnavailable
-from app.topics import CARD_PREDICTIONS, DECISIONS, EVENTS, PREDICTIONS
+from app.topics import CARD_PREDICTIONS, EVENTS, PREDICTIONS
 
 GROUP_PREFIX = "millrace."
-TOPICS = tuple(topic.name for topic in (*EVENTS, PREDICTIONS, CARD_PREDICTIONS, DECISIONS))
+TOPICS = tuple(topic.name for topic in (*EVENTS, PREDICTIONS, CARD_PREDICTIONS))
 
 Ends = dict[tuple[str, int], int]
 """(topic, partition) -> the offset its next record will get."""
@@ -38,7 +38,7 @@ class Books:
         self._admin: Any = None
 
     async def ends(self) -> Ends:
-        """The ends of the partitions of the topics of events, predictions and decisions, as far as they exist."""
+        """The ends of the partitions of the topics of events and predictions, as far as they exist."""
         try:
             consumer = await self._connected()
             partitions = await self._partitions()

@@ -71,10 +71,6 @@ class Reads:
         tallies = await self._read(self._store.charge_tallies)
         return figures(tallies, self._costs) if tallies else None
 
-    async def check(self) -> None:
-        """Whether the store answers."""
-        await self._read(self._store.check)
-
 
 def _decided(store: Store, subject: SubjectKey) -> Decided | None:
     decision = store.decision(subject)

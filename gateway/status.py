@@ -16,7 +16,7 @@ from app.errors import MillraceError, ServiceUnavailable
 from app.live_log import UNREACHABLE
 from app.sql.card_figures import CardFigures
 from app.sql.ledger import LiveError
-from app.topics import CARD_PREDICTIONS, DECISIONS, EVENTS, PREDICTIONS
+from app.topics import EVENTS, PREDICTIONS
 from gateway.books import Books, Ends
 from gateway.reads import Reads
 
@@ -27,11 +27,7 @@ WINDOW_S = 5.0  # the rates are means over this
 ASKED_S = 15.0  # groups and errors are only gathered when somebody asked within this
 _STEP_S = 3.0
 
-SERIES = {
-    "events": tuple(topic.name for topic in EVENTS),
-    "predictions": (PREDICTIONS.name, CARD_PREDICTIONS.name),
-    "decisions": (DECISIONS.name,),
-}
+SERIES = ("events", "predictions", "decisions")
 
 
 class AgentStatus(Struct, frozen=True, kw_only=True):
@@ -47,7 +43,8 @@ class SystemStatus(Struct, frozen=True, kw_only=True):
     """What `GET /v1/status` answers.
 
     Attributes:
-        rates: records per second on the topics, by what they are.
+        rates: per second; events and predictions by Kafka's books, decisions by the store's. Predictions on transactions lie
+            many to a record: they count once they are decided, as each is within the second.
         errors: each model's live error against the ground truth so far.
         decisions: how often each action was decided.
         cards: what the decisions on card transactions were worth; `None` before the first.
@@ -78,6 +75,7 @@ class Status:
         self._began = time.monotonic()
         self._asked = 0.0
         self._samples: deque[tuple[float, dict[str, int]]] = deque()
+        self._ends: Ends = {}
         self._agents: tuple[AgentStatus, ...] = ()
         self._errors: tuple[LiveError, ...] = ()
         self._actions: dict[str, int] = {}
@@ -134,10 +132,11 @@ class Status:
             _attempt("database", self._read(asked), down),
         )
         self._down = down
+        if not down.keys() & {"kafka", "database"}:
+            self._sample()
 
     async def _count(self, asked: bool) -> None:
-        ends = await self._books.ends()
-        self._sample(ends)
+        self._ends = ends = await self._books.ends()
         if asked:
             groups = await self._books.groups(ends)
             self._agents = tuple(
@@ -148,21 +147,25 @@ class Status:
             )
 
     async def _read(self, asked: bool) -> None:
-        if not asked:
-            return await self._reads.check()
-        self._errors = tuple(await self._reads.live_errors())
         self._actions = await self._reads.actions()
         self._cards = await self._reads.cards()
-        return None
+        if asked:
+            self._errors = tuple(await self._reads.live_errors())
 
-    def _sample(self, ends: Ends) -> None:
-        now = time.monotonic()
+    def _sample(self) -> None:
+        now, cards = time.monotonic(), self._cards
+        transactions = cards.allowed + cards.reviewed + cards.blocked if cards else 0
         counts = {
-            name: sum(end for (topic, _), end in ends.items() if topic in topics) for name, topics in SERIES.items()
+            "events": self._records(*(topic.name for topic in EVENTS)),
+            "predictions": self._records(PREDICTIONS.name) + transactions,
+            "decisions": sum(self._actions.values()),
         }
         self._samples.append((now, counts))
         while now - self._samples[0][0] > WINDOW_S:
             self._samples.popleft()
+
+    def _records(self, *topics: str) -> int:
+        return sum(end for (topic, _), end in self._ends.items() if topic in topics)
 
     def _rates(self) -> dict[str, float]:
         if len(self._samples) < 2:

@@ -14,10 +14,11 @@ from prometheus_client import Counter
 
 from app.agent import Agent, Scores
 from app.bus import Outgoing
-from app.codec import SOURCE, Decoder, Record, encode_all, header
+from app.codec import SOURCE, Decoder, Record, context, encode_all, header
 from app.events import AnyEvent, Kind
 from app.modes.dead_letters import PREDICTION_TOO_LARGE, SCORING_FAILED, cause_of, dead_letter
 from app.modes.scoring import Memory, Scorer
+from app.modes.tables import IN_COLUMNS, Said, Table, fitting, latencies_ms, table_of, tables
 from app.predictions import Prediction, Via
 from app.telemetry import RECORDS, child_of
 from app.topics import MAX_PREDICTION_BYTES, predictions_of
@@ -39,11 +40,13 @@ class Outcome:
 
     Attributes:
         predicted: in the order of the records.
+        tables: instead, where predictions go out in columns.
     """
 
     at: datetime
     predicted: Sequence[tuple[Record, Prediction]]
     failed: Sequence[Failed]
+    tables: Sequence[Table] = ()
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,12 @@ class Processor:
         self._decoder, self._scorer, self._sees = decoder, scorer, sees or agent.sees
 
     async def process(self, records: Sequence[Record], memory: Memory) -> Outcome:
-        """Decode and score these records, in order, and word the predictions; see `score`."""
-        return self.word(await self.score(records, memory))
+        """Decode and score these records, in order, and word the predictions, as their topic wants them; see `score`.
+
+        All records are of one partition, and so of one kind of subject.
+        """
+        scored = await self.score(records, memory)
+        return self.tabulate(scored) if scored.events and scored.events[0].kind in IN_COLUMNS else self.word(scored)
 
     async def score(self, records: Sequence[Record], memory: Memory) -> Scored:
         """Decode and score these records, in order; what cannot be decoded or scored fails alone."""
@@ -115,12 +122,15 @@ class Processor:
         at = self._clock()
         return Outcome(at, self._predictions(scored.records, scored.events, scored.scores, at), scored.failed)
 
+    def tabulate(self, scored: Scored) -> Outcome:
+        """What was scored just now, in columns."""
+        said = Said(self._agent, self._version, self._arm, self._via, self._clock())
+        return Outcome(said.at, [], scored.failed, list(tables(said, scored.records, scored.events, scored.scores)))
+
     def _predictions(
         self, records: Sequence[Record], events: Sequence[AnyEvent], scores: Scores, at: datetime
     ) -> list[tuple[Record, Prediction]]:
         agent, details = self._agent, scores.details or [None] * len(events)
-        latencies = at.timestamp() * 1000 - np.array([record.timestamp_ms for record in records], np.float64)
-        latencies_ms = np.round(np.maximum(latencies, 0.0), 3).tolist()
         stages = {kind: agent.stage(event) for kind, event in _one_of_each(events) if agent.scores(event)}
         name, version, unit, arm, via, problems = (
             agent.name,
@@ -155,7 +165,7 @@ class Processor:
                 ),
             )
             for row, (record, event, value, latency_ms, detail) in enumerate(
-                zip(records, events, scores.values.tolist(), latencies_ms, details, strict=True)
+                zip(records, events, scores.values.tolist(), latencies_ms(records, at), details, strict=True)
             )
             if type(event) in stages and row not in problems
         ]
@@ -168,20 +178,46 @@ def _one_of_each(events: Sequence[AnyEvent]) -> Iterable[tuple[type[AnyEvent], A
 
 def outgoing(agent: str, outcome: Outcome) -> list[Outgoing]:
     """The records to deliver: predictions on the partition of what they answer, so that a join finds both; dead letters."""
-    headers, failed, out = _Headers(outcome.at), list(outcome.failed), list[Outgoing]()
-    values = encode_all([prediction for _, prediction in outcome.predicted])
-    for (record, prediction), value in zip(outcome.predicted, values, strict=True):
-        key = record.key
-        if (size := len(value) + len(key or b"") + _FRAME_BYTES) > MAX_PREDICTION_BYTES:
-            error = f"its prediction would take {size} bytes, and the topic takes {MAX_PREDICTION_BYTES}"
-            failed.append(Failed(record, PREDICTION_TOO_LARGE, error))
-        else:
-            topic, headed = _TOPICS[prediction.kind], headers.of(record, prediction)
-            out.append(_new(Outgoing, (topic, key, value, headed, record.partition)))
-    _count(agent, "predicted").inc(len(out))
+    single = [(record, said) for record, said in outcome.predicted if said.kind not in IN_COLUMNS]
+    ones = [table_of(record, said) for record, said in outcome.predicted if said.kind in IN_COLUMNS]
+    failed, out = list(outcome.failed), list[Outgoing]()
+    predicted = _singly(single, outcome.at, failed, out) + _in_tables([*outcome.tables, *ones], failed, out)
+    _count(agent, "predicted").inc(predicted)
     _count(agent, "failed").inc(len(failed))
     out += [dead_letter(each.record, agent, each.cause, each.error, outcome.at) for each in failed]
     return out
+
+
+def _singly(
+    predicted: Sequence[tuple[Record, Prediction]], at: datetime, failed: list[Failed], out: list[Outgoing]
+) -> int:
+    """A record for each; how many there are."""
+    headers = _Headers(at)
+    for (record, said), value in zip(predicted, encode_all([said for _, said in predicted]), strict=True):
+        key = record.key
+        if (size := len(value) + len(key or b"") + _FRAME_BYTES) > MAX_PREDICTION_BYTES:
+            failed.append(_too_large(record, size))
+        else:
+            out.append(_new(Outgoing, (_TOPICS[said.kind], key, value, headers.of(record, said), record.partition)))
+    return len(out)
+
+
+def _in_tables(whole: Sequence[Table], failed: list[Failed], out: list[Outgoing]) -> int:
+    """A record for each table, or several where it is too large for one; how many predictions there are in all."""
+    rows = 0
+    for table, value in (part for each in whole for part in fitting(each, MAX_PREDICTION_BYTES - _FRAME_BYTES)):
+        if (size := len(value) + _FRAME_BYTES) > MAX_PREDICTION_BYTES:
+            failed.append(_too_large(table.records[0], size))
+        else:
+            topic, headers = _TOPICS[table.batch.kind], context(table.batch)
+            out.append(Outgoing(topic, None, value, headers, table.partition))
+            rows += len(table.records)
+    return rows
+
+
+def _too_large(record: Record, size: int) -> Failed:
+    error = f"its prediction would take {size} bytes, and the topic takes {MAX_PREDICTION_BYTES}"
+    return Failed(record, PREDICTION_TOO_LARGE, error)
 
 
 _new = tuple.__new__  # what `Outgoing(...)` does, without a call in Python for each

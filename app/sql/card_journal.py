@@ -84,19 +84,31 @@ class CardJournal(Journal):
         with self.connected() as connection:
             return {row.partition: row.offset for row in connection.execute(query)}
 
-    def hold(self, entry: Entry, held: Iterable[Held]) -> dict[DecisionKey, Decision]:
+    def hold(
+        self,
+        entry: Entry,
+        held: Iterable[Held],
+        counts: Mapping[int, Count] | None = None,
+        marks: Sequence[Mark] = (),
+        *,
+        counted: bool = False,
+    ) -> dict[DecisionKey, Decision]:
         """Write decisions down, those to hold a transaction among them; returns those that stood there already.
 
-        One that was reported before it was decided counts under its decision from now on.
+        One that was reported before it was decided counts under its decision from now on. Allowed ones count if they are
+        new, unless they have been `counted` as such; `counts` and `marks` are settled in the same transaction.
         """
         tallies = _Tallies()
         with self.transaction() as connection:
             fresh, standing = self.write(connection, entry)
             for action, n in fresh.items():
                 tallies.of(action).decided += n
+            if counted:
+                tallies.of("allow").decided = 0
+                self.count(connection, {"allow": -fresh.get("allow", 0)})
             for each in held:
                 self._hold(connection, standing.get(DecisionKey.of(each.decision), each.decision), each, tallies)
-            self._tally(connection, tallies)
+            self._settle(connection, counts or {}, marks, tallies)
         return standing
 
     def _hold(self, connection: Connection, decision: Decision, held: Held, tallies: _Tallies) -> None:
@@ -129,14 +141,19 @@ class CardJournal(Journal):
 
     def settle(self, counts: Mapping[int, Count], marks: Sequence[Mark] = ()) -> None:
         """Write down what has been allowed, up to which offset, and how far decisions have been pushed."""
-        tallies = _Tallies()
-        rows = [{"partition": partition, "offset": count.offset} for partition, count in sorted(counts.items())]
-        allowed = tallies.of("allow").decided = sum(count.allowed for count in counts.values())
         with self.transaction() as connection:
-            self.mark(connection, marks)
-            execute(connection, self._put_count, rows)
-            self.count(connection, {"allow": allowed})
-            self._tally(connection, tallies)
+            self._settle(connection, counts, marks, _Tallies())
+
+    def _settle(
+        self, connection: Connection, counts: Mapping[int, Count], marks: Sequence[Mark], tallies: _Tallies
+    ) -> None:
+        allowed = sum(count.allowed for count in counts.values())
+        tallies.of("allow").decided += allowed
+        rows = [{"partition": partition, "offset": count.offset} for partition, count in sorted(counts.items())]
+        self.mark(connection, marks)
+        execute(connection, self._put_count, rows)
+        self.count(connection, {"allow": allowed})
+        self._tally(connection, tallies)
 
     def _tally(self, connection: Connection, tallies: _Tallies) -> None:
         """In one order everywhere, so that two workers cannot lock each other's rows crosswise."""

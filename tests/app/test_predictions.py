@@ -42,12 +42,8 @@ def predictions(rows: list[tuple[datetime, float, float, dict[str, object] | Non
     ]  # fmt: skip
 
 
-def in_columns(said: list[Prediction], **fields: object) -> PredictionBatch:
-    shared = {name: getattr(said[0], name) for name in ("kind", "model", "version", "unit", "topic", "partition", "at")}
-    names = ("event_id", "subject_id", "user_id", "event_at", "offset", "value", "latency_ms")
-    columns = {name: [getattr(each, name) for each in said] for name in names}
-    key, detail = [f"card-{each.offset}" for each in said], Details.of([each.detail for each in said]).columns()
-    return PredictionBatch(**{**shared, **columns, "key": key, "detail": detail, "arm": said[0].arm, **fields})
+def in_columns(said: list[Prediction], traceparent: dict[int, str] | None = None) -> PredictionBatch:
+    return PredictionBatch.of(said, [f"card-{each.offset}" for each in said], traceparent)
 
 
 @given(_rows)

@@ -9,26 +9,26 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.structs import TopicPartition
 
 from app import codec, topic_admin
 from app.bus import KafkaProducer, Outgoing, partition_of
-from app.decisions import Decision
+from app.decisions import Decision, DecisionBatch
 from app.events import FraudReported, TransactionMade
 from app.live_log import connect
-from app.predictions import Prediction
+from app.predictions import Prediction, PredictionBatch
 from app.settings import Settings
 from app.sql.ledger import SubjectKey
 from app.store import Store
 from app.testing import Events
-from app.topics import ALERTS, CARD_PREDICTIONS, CHARGEBACKS, DEAD_LETTERS, DECISIONS
+from app.topics import ALERTS, CARD_DECISIONS, CARD_PREDICTIONS, CHARGEBACKS, DEAD_LETTERS, DECISIONS
 from decision.card_worker import GROUP, TOPICS
 
 PATIENCE_S = 60.0
@@ -84,14 +84,28 @@ async def _pass_over(settings: Settings) -> None:
         await consumer.commit(await consumer.end_offsets(where))
 
 
-def predicted(made: TransactionMade, value: float) -> Outgoing:
-    said = Prediction(
-        event_id=made.event_id, subject_id=made.transaction_id, user_id=made.user_id, kind="transaction", model="fraud",
-        version="1", value=value, unit="probability", topic="transactions.pos", partition=0, offset=0,
-        event_at=made.at, at=datetime.now(UTC), latency_ms=1.0,
-        detail={"amount_usd": made.amount_usd, "terminal_id": made.terminal_id, "source": made.source},
-    )  # fmt: skip
-    return Outgoing(CARD_PREDICTIONS.name, made.key.encode(), codec.encode(said))
+def predicted(made: Sequence[TransactionMade], frauds: Collection[str] = ()) -> list[Outgoing]:
+    """What the agent says of these: a record in columns for each partition."""
+    by_partition = defaultdict(list)
+    for each in made:
+        by_partition[partition_of(each.key.encode(), 4)].append(each)
+    return [
+        Outgoing(CARD_PREDICTIONS.name, None, codec.encode(in_columns(some, frauds)), (), partition)
+        for partition, some in by_partition.items()
+    ]
+
+
+def in_columns(made: Sequence[TransactionMade], frauds: Collection[str]) -> PredictionBatch:
+    said = [
+        Prediction(
+            event_id=each.event_id, subject_id=each.transaction_id, user_id=each.user_id, kind="transaction",
+            model="fraud", version="1", value=0.97 if each.event_id in frauds else 0.002, unit="probability",
+            topic="transactions.pos", partition=0, offset=0, event_at=each.at, at=datetime.now(UTC), latency_ms=1.0,
+            detail={"amount_usd": each.amount_usd, "terminal_id": each.terminal_id, "source": each.source},
+        )
+        for each in made
+    ]  # fmt: skip
+    return PredictionBatch.of(said, [each.key for each in made])
 
 
 def reported(made: TransactionMade) -> Outgoing:
@@ -104,20 +118,29 @@ def reported(made: TransactionMade) -> Outgoing:
 
 
 class Heard:
-    """What topics say, by topic and `ce_id`, from where they ended when it began."""
+    """What topics say, by topic and id, from where they ended when it began: of `decisions.transactions`, action by event."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, cards: str) -> None:
-        self._consumer, self._cards = consumer, cards
+    def __init__(self, consumer: AIOKafkaConsumer, mine: str) -> None:
+        self._consumer, self._mine = consumer, mine
         self.values: dict[str, dict[str, list[bytes]]] = defaultdict(lambda: defaultdict(list))
+        self.actions: dict[str, set[str]] = defaultdict(set)
 
     async def until(self, enough: Callable[["Heard"], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not enough(self):
-            assert time.monotonic() < deadline, {topic: len(ids) for topic, ids in self.values.items()}
+            assert time.monotonic() < deadline, (len(self.actions), {t: len(ids) for t, ids in self.values.items()})
             for records in (await self._consumer.getmany(timeout_ms=100)).values():
                 for record in records:
-                    if (record.key or b"").decode().startswith(self._cards):
-                        self.values[record.topic][codec.header(record.headers, "ce_id") or ""].append(record.value)
+                    self._hear(record)
+
+    def _hear(self, record: ConsumerRecord) -> None:
+        if record.topic == CARD_DECISIONS.name:
+            made = msgspec.json.decode(record.value, type=DecisionBatch)
+            for event_id, action in zip(made.event_id, made.action, strict=True):
+                if event_id.startswith(self._mine):
+                    self.actions[event_id].add(action)
+        elif self._mine.encode() in record.value:
+            self.values[record.topic][codec.header(record.headers, "ce_id") or ""].append(record.value)
 
     def decision(self, decision_id: str) -> Decision:
         (value,) = set(self.values[DECISIONS.name][decision_id])
@@ -159,11 +182,14 @@ async def test_a_fraud_is_blocked_alerted_told_and_counted(
     good, bad = (Events(namespace, users=1).transaction(event_id=f"{namespace}-{name}") for name in ("g", "b"))
     bad = msgspec.structs.replace(bad, transaction_id=f"{namespace}-bad")
     store = Store.open(settings.database_url)
-    async with hearing(settings, namespace, DECISIONS.name, ALERTS.name, DEAD_LETTERS.name) as heard:
+    async with hearing(
+        settings, namespace, DECISIONS.name, CARD_DECISIONS.name, ALERTS.name, DEAD_LETTERS.name
+    ) as heard:
         with worker(settings) as process:
-            poison = Outgoing(CARD_PREDICTIONS.name, bad.key.encode(), b'{"type": "millrace.prediction.v1"}')
-            await producer.send([poison, predicted(good, 0.001), predicted(bad, 0.99), reported(bad)])
+            poison = Outgoing(CARD_PREDICTIONS.name, None, b'{"type": "%b"}' % namespace.encode(), (), 0)
+            await producer.send([poison, *predicted([good, bad], frauds=[bad.event_id]), reported(bad)])
             await heard.until(lambda h: len(h.values[DECISIONS.name]) == 2 and len(h.values[DEAD_LETTERS.name]) == 1)
+            await heard.until(lambda h: h.actions == {good.event_id: {"allow"}, bad.event_id: {"block"}})
             await eventually(lambda: [each.reported for each in store.charge_tallies()] == [0, 1])
             assert process.end(signal.SIGTERM) == 0
     assert heard.decision(f"{good.event_id}.0").action == "allow"
@@ -186,25 +212,25 @@ async def test_kill_9_loses_nothing_and_counts_nothing_twice(
     rng, events = random.Random(5), Events(namespace, users=50)
     made = [events.transaction() for _ in range(6000)]
     frauds = {each.event_id for each in made if rng.random() < 0.1}
-    async with hearing(settings, namespace, DECISIONS.name, ALERTS.name) as heard:
+    async with hearing(settings, namespace, DECISIONS.name, CARD_DECISIONS.name, ALERTS.name) as heard:
         with worker(settings, MILLRACE_KEEP_ALLOWED="0") as process:
-            for start in range(0, len(made), 500):
-                part = made[start : start + 500]
-                said = [predicted(each, 0.97 if each.event_id in frauds else 0.002) for each in part]
-                await producer.send([*said, *said[::50], *(reported(each) for each in part if each.event_id in frauds)])
+            for start in range(0, len(made), 100):
+                part = made[start : start + 100]
+                said = predicted(part, frauds) + predicted(part[::50], frauds)
+                await producer.send([*said, *(reported(each) for each in part if each.event_id in frauds)])
                 if start in (1500, 4000):
-                    already = len(heard.values[DECISIONS.name])
-                    await heard.until(lambda h, already=already: len(h.values[DECISIONS.name]) > already + 200)  # type: ignore[misc]  # bound now
+                    already = len(heard.actions)
+                    await heard.until(lambda h, already=already: len(h.actions) > already + 200)  # type: ignore[misc]  # bound now
                     process.end(signal.SIGKILL)
                     process.start()
-            await heard.until(lambda h: len(h.values[DECISIONS.name]) == len(made))
+            await heard.until(lambda h: len(h.actions) == len(made))
             store = Store.open(settings.database_url)
             await eventually(lambda: _all_counted(store, len(made), len(frauds)))
             assert process.end(signal.SIGTERM) == 0
-    assert set(heard.values[DECISIONS.name]) == {f"{each.event_id}.0" for each in made}
     for each in made:
-        assert (heard.decision(f"{each.event_id}.0").action == "allow") == (each.event_id not in frauds)
-    assert set(heard.values[ALERTS.name]) == {f"{name}.0" for name in frauds}
+        (action,) = heard.actions[each.event_id]
+        assert (action == "allow") == (each.event_id not in frauds)
+    assert set(heard.values[DECISIONS.name]) == set(heard.values[ALERTS.name]) == {f"{name}.0" for name in frauds}
     assert _all_counted(store, len(made), len(frauds))
     held = [heard.decision(f"{name}.0") for name in frauds]
     assert all(store.decision(SubjectKey(each.user_id, each.subject_id)) == each for each in held)
@@ -222,9 +248,10 @@ async def test_two_workers_share_the_cards(settings: Settings, producer: KafkaPr
     made = [events.transaction() for _ in range(1000)]
     assert {partition_of(each.key.encode(), settings.partitions) for each in made} == set(range(settings.partitions))
     store = Store.open(settings.database_url)
-    async with hearing(settings, namespace, DECISIONS.name) as heard:
+    async with hearing(settings, namespace, CARD_DECISIONS.name) as heard:
         with worker(settings, MILLRACE_KEEP_ALLOWED="0"), worker(settings, MILLRACE_KEEP_ALLOWED="0"):
-            await producer.send([predicted(each, 0.001) for each in made])
-            await heard.until(lambda h: len(h.values[DECISIONS.name]) == len(made))
+            for start in range(0, len(made), 100):
+                await producer.send(predicted(made[start : start + 100]))
+            await heard.until(lambda h: len(h.actions) == len(made))
             await eventually(lambda: _all_counted(store, len(made), 0))
     store.close()

@@ -1,18 +1,18 @@
 """Predictions on transactions become decisions: checked, judged by what is at stake, told with their reasons."""
 
 import json
+from typing import Any
 
-import msgspec
-import numpy as np
 import pytest
 
 from app import codec
 from app.codec import Record
 from app.costs import CHOICES, Costs
-from app.decisions import Decision
-from app.predictions import Prediction
+from app.decisions import Decision, DecisionBatch
+from app.predictions import Prediction, PredictionBatch
 from app.testing import START
 from decision import cards
+from decision.cards import Sheet
 
 COSTS = Costs(chargeback=25, review=5, block=50)
 
@@ -27,15 +27,26 @@ def prediction(name: str = "1", value: float = 0.01, amount: float = 50.0, **fie
     return Prediction(**{**said, **fields})  # type: ignore[arg-type]  # what a test leaves out of it is its own affair
 
 
-def record(value: bytes | Prediction, offset: int = 0) -> Record:
-    raw = codec.encode(value) if isinstance(value, Prediction) else value
-    return Record("predictions.transactions", 1, offset, 0, b"card", raw, ())
+def record(*said: Prediction, offset: int = 0) -> Record:
+    batch = PredictionBatch.of(said, [f"card-{row}" for row in range(len(said))])
+    return Record("predictions.transactions", 1, offset, 0, None, codec.encode(batch), ())
+
+
+def changed(**columns: object) -> Record:
+    """Three good rows, but for these columns or shared fields; `detail` is merged."""
+    body = json.loads(record(prediction("0"), prediction("1"), prediction("2")).value or b"")
+    detail = columns.pop("detail", {})
+    body |= columns
+    body["detail"] = body["detail"] | detail if isinstance(detail, dict) else detail
+    return Record("predictions.transactions", 1, 5, 0, None, json.dumps(body).encode(), ())
 
 
 def judged(*predictions: Prediction) -> list[Decision]:
-    asked, failures = cards.read([record(each, row) for row, each in enumerate(predictions)])
+    said, failures = cards.read(record(*predictions))
+    assert said is not None
     assert failures == []
-    return cards.judge(asked.predictions, COSTS).decisions
+    actions = cards.judge(said, COSTS)
+    return [cards.decision(one, action, COSTS) for one, action in zip(said.rows(), actions, strict=True)]
 
 
 def test_the_more_is_at_stake_the_less_doubt_it_takes() -> None:
@@ -68,67 +79,105 @@ def test_what_is_allowed_says_little() -> None:
     assert decision.predictions[0].value == 0.001
 
 
-def test_the_held_rows_are_those_that_are_not_allowed() -> None:
-    asked, _ = cards.read([record(prediction(str(i), value)) for i, value in enumerate(np.linspace(0, 1, 50).tolist())])
-    verdicts = cards.judge(asked.predictions, COSTS)
-    assert verdicts.held == [row for row, each in enumerate(verdicts.decisions) if each.action != "allow"]
-    assert {each.action for each in verdicts.decisions} == set(CHOICES)
+def test_in_columns_and_one_by_one_the_same_is_decided() -> None:
+    said, _ = cards.read(read := record(*(prediction(str(i), i / 50) for i in range(50)), offset=9))
+    assert said is not None
+    sheet = Sheet(read, said, cards.judge(said, COSTS))
+    assert [*sheet.actions] == [cards.judge(said.some([row]), COSTS)[0] for row in range(50)]
+    assert sheet.held == [row for row, action in enumerate(sheet.actions) if action != "allow"]
+    assert set(sheet.actions) == set(CHOICES)
+    made = codec.Decoder[DecisionBatch](DecisionBatch).decode(codec.encode(sheet.in_columns()))
+    assert (made.action, made.event_id, made.value) == (sheet.actions, said.event_id, said.value)
+    assert (made.partition, made.offset, made.at) == (1, 9, START)
 
 
 @pytest.mark.parametrize("other", [{"model": "velocity"}, {"via": "ask"}, {"stage": "correction"}])
-def test_what_asks_for_no_decision_gets_none(other: dict[str, str]) -> None:
-    asked, failures = cards.read([record(prediction("0", **other)), record(prediction("1"))])
-    assert [said.event_id for said in asked.predictions] == ["e1"]
-    assert [each.value for each in asked.records] == [codec.encode(prediction("1"))]
-    assert failures == []
+def test_what_asks_for_no_decision_gets_none(other: dict[str, Any]) -> None:
+    assert cards.read(record(prediction("0", **other))) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("field", "bad"),
+    [
+        ("value", 1.5),
+        ("value", -1e-9),
+        ("event_id", "a\x00b"),
+        ("event_id", ""),
+        ("event_id", "e" * 65),
+        ("subject_id", "a b"),
+        ("user_id", "\u00e9"),
+        ("user_id", "a\nb"),
+        ("key", "\x00"),
+        ("offset", 1 << 63),
+        ("offset", -1),
+        ("latency_ms", -1),
+        ("event_at", "2023-02-14T08:30:00"),
+        ("event_at", "0001-01-01T00:00:00+01:00"),
+        ("detail.amount_usd", -1),
+        ("detail.amount_usd", 1_000_001),
+        ("detail.terminal_id", "t\x00"),
+        ("detail.source", "post"),
+    ],
+)
+def test_a_bad_row_fails_alone_as_a_record_of_its_own_that_says_which(field: str, bad: object) -> None:
+    body = json.loads(record(prediction("0"), prediction("1"), prediction("2")).value or b"")
+    columns, name = (body["detail"], field.removeprefix("detail.")) if "." in field else (body, field)
+    columns[name][1] = bad
+    whole = Record("predictions.transactions", 1, 5, 0, None, json.dumps(body).encode(), ())
+    said, (failure,) = cards.read(whole)
+    assert said is not None
+    assert [*said.event_id] == ["e0", "e2"]
+    assert failure.error.field == field
+    assert "row 1: " in str(failure.error)
+    assert (failure.record.partition, failure.record.offset) == (1, 5)
+    alone = json.loads(failure.record.value or b"")
+    assert alone["offset"] == [bad if field == "offset" else 7]
+    assert cards.read(failure.record)[1][0].error.field == field, "sent back, it is the same record again"
 
 
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"value": 1.5}, "value"),
-        ({"value": "NaN"}, "value"),
         ({"kind": "ride"}, "kind"),
         ({"unit": "min"}, "unit"),
-        ({"event_id": "a\x00b"}, "event_id"),
-        ({"event_id": ""}, "event_id"),
-        ({"event_id": "e" * 65}, "event_id"),
-        ({"subject_id": "a b"}, "subject_id"),
-        ({"user_id": "é"}, "user_id"),
-        ({"user_id": "a\nb"}, "user_id"),
         ({"version": "a b"}, "version"),
         ({"arm": "\x00"}, "arm"),
-        ({"offset": 1 << 63}, ""),
-        ({"partition": -1}, "partition"),
-        ({"latency_ms": -1}, "latency_ms"),
         ({"topic": "a\x00"}, "topic"),
-        ({"event_at": "2023-02-14T08:30:00"}, "event_at"),
-        ({"event_at": "0001-01-01T00:00:00+01:00"}, "event_at"),
+        ({"partition": -1}, "partition"),
         ({"at": "9999-12-31T23:59:59-01:00"}, "at"),
+        ({"at": "2023-02-14T08:30:00"}, "at"),
+        ({"value": [0.1, "NaN", 0.1]}, "value"),
+        ({"value": [0.1, None, 0.1]}, "value"),
+        ({"value": [0.1, 0.2]}, ""),
+        ({"event_id": ["a", "b", 3]}, "event_id"),
+        ({"offset": ["1", "2", "3"]}, "offset"),
+        ({"event_at": ["yesterday"] * 3}, "event_at"),
         ({"detail": None}, "detail"),
-        ({"detail": {"terminal_id": "t", "source": "pos"}}, "detail"),
-        ({"detail": {"amount_usd": -1, "terminal_id": "t", "source": "pos"}}, "detail.amount_usd"),
-        ({"detail": {"amount_usd": 1, "terminal_id": "t\x00", "source": "pos"}}, "detail.terminal_id"),
-        ({"detail": {"amount_usd": 1, "terminal_id": "t", "source": "post"}}, "detail.source"),
+        ({"detail": {"amount_usd": ["1"] * 3}}, "detail"),
+        ({"detail": {"source": [1, 2]}}, ""),
+        ({"traceparent": {"3": "00-a-b-01"}}, ""),
     ],
+    ids=str,
 )
-def test_a_bad_prediction_fails_alone_and_its_field_is_named(change: dict[str, object], field: str) -> None:
-    good = [record(prediction("0"), 0), record(prediction("2"), 2)]
-    bad = record(json.dumps({**msgspec.to_builtins(prediction("1")), **change}).encode(), 1)
-    asked, (failure,) = cards.read([good[0], bad, good[1]])
+def test_what_is_no_rectangle_of_the_right_types_fails_as_a_whole(change: dict[str, object], field: str) -> None:
+    bad = changed(**change)
+    said, (failure,) = cards.read(bad)
+    assert said is None
     assert failure.record is bad
     assert failure.error.field.startswith(field)
-    assert [said.event_id for said in asked.predictions] == ["e0", "e2"]
-    assert list(asked.records) == good
 
 
-@pytest.mark.parametrize("value", [b"", b"{", b"[1]", b"\xff", b'{"type": "millrace.prediction.v9"}', b"[" * 5000])
-def test_what_is_no_prediction_fails_alone(value: bytes) -> None:
-    asked, failures = cards.read([record(value), record(prediction())])
-    assert len(asked.predictions) == len(failures) == 1
+@pytest.mark.parametrize(
+    "value", [b"", b"{", b"[1]", b"\xff", b'{"type": "millrace.prediction.v1"}', b"[" * 5000, b'{"value": [NaN]}', None]
+)
+def test_what_is_no_message_is_a_failure(value: bytes | None) -> None:
+    said, failures = cards.read(Record("predictions.transactions", 1, 0, 0, None, value, ()))
+    assert (said, len(failures)) == (None, 1)
 
 
-def test_the_whole_prediction_comes_back() -> None:
-    said = prediction(value=0.25, arm="challenger")
-    (read,) = cards.read([record(said)])[0].predictions
-    assert cards.whole(read) == said
+def test_a_record_of_no_rows_asks_for_nothing() -> None:
+    empty: dict[str, Any] = {
+        name: [] for name in ("event_id", "subject_id", "user_id", "key", "event_at", "offset", "value")
+    }
+    charges: dict[str, Any] = {name: [] for name in ("amount_usd", "terminal_id", "source")}
+    assert cards.read(changed(**empty, latency_ms=[], detail=charges)) == (None, [])

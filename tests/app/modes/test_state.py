@@ -18,11 +18,11 @@ from app.codec import Decoder
 from app.events import AnyTransaction, FraudReported, TransactionMade
 from app.modes.read import reader
 from app.modes.state import _REMEMBERED, Fold, Snapshots, Sources
-from app.predictions import Prediction
+from app.predictions import PredictionBatch
 from app.testing import Events, outgoing
 from app.topics import CARD_PREDICTIONS, Topic
 
-_predictions, _events = Decoder[Prediction](Prediction), Decoder[AnyTransaction](AnyTransaction)
+_predictions, _events = Decoder[PredictionBatch](PredictionBatch), Decoder[AnyTransaction](AnyTransaction)
 SOURCES = ("atm", "online", "pos")
 
 
@@ -71,7 +71,7 @@ class Bank:
 
     async def answered(self) -> set[str]:
         found = [_predictions.decode(record.value) for record in await self.stage.read(CARD_PREDICTIONS.name)]
-        return {prediction.event_id for prediction in found if prediction.model == self.stage.name}
+        return {event_id for said in found if said.model == self.stage.name for event_id in said.event_id}
 
     async def until(self, count: int) -> None:
         deadline = asyncio.get_running_loop().time() + 40

@@ -12,7 +12,7 @@ from app.decisions import Action, Decision, Figure
 from app.events import FraudReported
 from app.sql.card_journal import CardJournal, Count, Held
 from app.sql.journal import Journal
-from app.sql.ledger import Case, ChargeTally, DecisionKey, Entry, Made, Mark, Position
+from app.sql.ledger import Case, ChargeTally, DecisionKey, Entry, Made, Mark, Position, SubjectKey
 from app.sql.schema import metadata
 from app.store import Store
 from app.testing import START as NOW
@@ -116,6 +116,16 @@ def test_an_allowed_one_that_is_kept_counts_when_it_is_written(journal: CardJour
     hold(journal, decision("a", "allow"))
     assert tallies(journal) == {"allow": (1, 0, 0.0)}
     assert journal.actions() == {"allow": 1}
+
+
+def test_what_was_counted_is_kept_and_not_counted_again(journal: CardJournal) -> None:
+    journal.settle({1: Count(50, 2)})
+    kept = [decision("a", "allow"), decision("b")]
+    journal.hold(entry(*kept), [Held(kept[1], 100.0)], {1: Count(60, 3)}, counted=True)
+    assert tallies(journal) == {"allow": (5, 0, 0.0), "block": (1, 0, 0.0)}
+    assert journal.actions() == {"allow": 5, "block": 1}
+    assert journal.counted([1]) == {1: 60}
+    assert journal.decision(SubjectKey("u", "a")) == kept[0]
 
 
 def test_each_worker_pushes_its_own(journal: CardJournal) -> None:
