@@ -7,7 +7,7 @@ As in river's `stream.simulate_qa`, a subject's outcome is released when it beca
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from itertools import takewhile
+from itertools import chain, takewhile
 from math import inf
 from random import Random
 from typing import NamedTuple
@@ -83,6 +83,18 @@ def schedule(births: Iterable[Birth], speed: float) -> Iterator[Planned]:
         heapq.heappush(running, (due_s, life[0].at, number, 0, life))
     while running:
         yield _step(running, speed)
+
+
+def parted(plan: Iterable[Planned], at_s: float, lasting_s: float) -> tuple[list[Planned], Iterator[Planned]]:
+    """What is due before `at_s`, so much faster that it lasts `lasting_s`; and the rest, as if the run began then."""
+    rest = iter(plan)
+    before, after = [], []
+    for each in rest:
+        if each.due_s >= at_s:
+            after = [each]
+            break
+        before.append(each._replace(due_s=each.due_s * lasting_s / at_s))
+    return before, (each._replace(due_s=each.due_s - at_s) for each in chain(after, rest))
 
 
 def _step(running: list[tuple[float, datetime, int, int, Life]], speed: float) -> Planned:

@@ -43,6 +43,7 @@ class Options:
         count: how many subjects, at most.
         seconds: no new subject after so long.
         source: a recording to replay.
+        first: the number of the first made-up card, and of the first terminal: banks that begin elsewhere share none.
     """
 
     run: str
@@ -56,6 +57,7 @@ class Options:
     count: int | None = None
     seconds: float | None = None
     source: Path | None = None
+    first: int = 0
 
 
 class Scenario:
@@ -106,6 +108,7 @@ class Scenario:
             speed=self._speed(),
             seed=options.seed,
             seconds=options.seconds,
+            first=options.first,
         )
 
     def _speed(self) -> float:
@@ -120,7 +123,7 @@ class Scenario:
         if isinstance(self._recording, RecordedTransactions):
             return self._recording.holders
         if self._recording is None and self._options.what == "transactions":
-            return [holder_id(n) for n in range(self._options.users)]
+            return [holder_id(self._options.first + n) for n in range(self._options.users)]
         return [f"{name}-{n}" for name in self._names() for n in range(self._options.users)]
 
     def _names(self) -> Iterable[str]:

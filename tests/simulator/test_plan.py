@@ -4,11 +4,12 @@ from itertools import islice, pairwise
 from math import inf
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.events import AnyEvent, RideStarted
-from simulator.plan import Birth, Life, arrivals, at_rate, in_event_time, schedule, until
+from simulator.plan import Birth, Life, Planned, arrivals, at_rate, in_event_time, parted, schedule, until
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 
@@ -76,3 +77,14 @@ def test_arrivals_are_the_same_for_the_same_seed_only() -> None:
 def test_a_recording_at_a_rate_is_evenly_spaced() -> None:
     births = at_rate((life(n, START + timedelta(hours=n), []) for n in range(5)), 4.0)
     assert [birth.due_s for birth in births] == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+def test_a_plan_that_begins_in_its_middle_loses_nothing_and_keeps_its_order() -> None:
+    plan = [Planned(due_s, one(n, START, Random(n))[0]) for n, due_s in enumerate((0.0, 5.0, 9.0, 10.0, 14.0))]
+    before, after = parted(plan, at_s=10.0, lasting_s=2.0)
+    assert [each.due_s for each in before] == [0.0, 1.0, pytest.approx(1.8)]
+    rest = list(after)
+    assert [each.due_s for each in rest] == [0.0, 4.0]
+    assert [each.event for each in (*before, *rest)] == [each.event for each in plan]
+    whole, nothing = parted(plan, at_s=99.0, lasting_s=1.0)
+    assert (len(whole), list(nothing)) == (5, [])

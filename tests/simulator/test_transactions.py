@@ -48,6 +48,16 @@ def test_a_fraud_is_reported_a_week_later_unless_the_run_is_over_by_then() -> No
     assert not any(len(life) > 1 for life in lives(7.0))
 
 
+def test_banks_that_begin_at_other_numbers_share_no_card_and_no_terminal() -> None:
+    plans = [
+        list(Scenario(Options("r", START, what="transactions", users=50, count=300, first=first)).plan())
+        for first in (0, 1000)
+    ]
+    near, far = ({(p.event.card_id, p.event.terminal_id) for p in plan} for plan in plans)
+    assert len(near) == len(far)
+    assert {f"{name[:-8]}{int(name[-8:]) + 1000:08}" for pair in near for name in pair} == {n for p in far for n in p}
+
+
 def test_the_plan_brings_reports_after_the_delay() -> None:
     scenario = Scenario(Options("r", START, what="transactions", rate=10, speed=86_400, users=50, count=1500))
     planned = list(scenario.plan())
