@@ -16,13 +16,16 @@ _READY_S = 60.0
 
 def demo(
     rate: Annotated[float, typer.Option(help="new rides and uploads per second")] = 4.0,
+    cards: Annotated[float, typer.Option(help="card transactions per second; 0 for none", min=0.0)] = 8.0,
     speed: Annotated[float, typer.Option(help="how many times faster than life a ride runs")] = 30.0,
-    seed: Annotated[int, typer.Option(help="the same seed makes the same rides and uploads")] = 0,
+    seed: Annotated[int, typer.Option(help="the same seed makes the same rides, uploads and transactions")] = 0,
 ) -> None:
     """Run everything here and show it: embedded Kafka and Redis, every agent, decisions, gateway, simulator.
 
-    Open the address it prints to watch rides and uploads being decided; Ctrl-C stops all of it. What the services keep
-    stays in the data directory (MILLRACE_DATA_DIR, default .millrace), so the next demo goes on from there.
+    Open the address it prints to watch rides, uploads and card transactions being decided; Ctrl-C stops all of it. What
+    the services keep stays in the data directory (MILLRACE_DATA_DIR, default .millrace), so the next demo goes on from there.
+
+    The bank is small, and its months go by in minutes: that is how soon a fraud is reported, and the figures are known.
 
     Examples:
 
@@ -34,7 +37,7 @@ def demo(
     with prepared(settings) as settings:
         units = [
             *system(settings),
-            Unit("simulator", partial(_simulate, settings, rate, speed, seed)),
+            Unit("simulator", partial(_simulate, settings, rate, cards, speed, seed)),
             Unit("view", partial(_view, settings), essential=True, terminal=True),
         ]
         code = supervisor(settings).run(units)
@@ -46,25 +49,36 @@ def address(settings: Settings) -> str:
     return f"http://{settings.host}:{settings.port}"
 
 
-def _simulate(settings: Settings, rate: float, speed: float, seed: int) -> None:
+def _simulate(settings: Settings, rate: float, cards: float, speed: float, seed: int) -> None:
     import uvloop
 
-    uvloop.run(_send(settings, rate, speed, seed))
+    uvloop.run(_send(settings, rate, cards, speed, seed))
 
 
-async def _send(settings: Settings, rate: float, speed: float, seed: int) -> None:
-    """Wait for the gateway, then send rides and uploads without end."""
+async def _send(settings: Settings, rate: float, cards: float, speed: float, seed: int) -> None:
+    """Wait for the gateway, then send rides, uploads and card transactions without end."""
     from datetime import UTC, datetime
 
+    from app.bus import KafkaProducer
     from app.tokens import read_secret
+    from simulator import small_bank
     from simulator.badges import Badges
     from simulator.run import by_http
     from simulator.scenario import Options, Scenario
 
     await _gateway_ready(settings)
-    start = datetime.now(UTC)
-    scenario = Scenario(Options(f"demo{start:%m%d%H%M%S}", start, rate=rate, speed=speed, seed=seed))
-    await by_http(scenario, address(settings), Badges(read_secret(settings)))
+    badges, now = Badges(read_secret(settings)), datetime.now(UTC)
+    run = f"demo{now:%m%d%H%M%S}"
+    producer = KafkaProducer(settings.kafka or "", "millrace-demo")
+    try:
+        async with asyncio.TaskGroup() as group:
+            city = Scenario(Options(run, now, rate=rate, speed=speed, seed=seed))
+            group.create_task(by_http(city, address(settings), badges))
+            if cards:
+                bank = small_bank.options(run, now, cards, seed)
+                group.create_task(small_bank.trade(bank, address(settings), badges, producer))
+    finally:
+        await producer.close()
 
 
 async def _gateway_ready(settings: Settings) -> None:

@@ -3,12 +3,10 @@
 `cli.view` gathers what is known; nothing here connects, waits or looks at a clock.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
 
-from msgspec import Struct
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.layout import Layout
 from rich.panel import Panel
 from rich.table import Table
@@ -16,15 +14,17 @@ from rich.text import Text
 
 from app.live import LiveDecision
 from app.sql.ledger import LiveError
-
-LIVE = "live"
-"""The connection's state when all is well; anything else says what is not."""
+from cli.headline import headline, rate, uses
+from cli.picture import AgentStatus, Picture, Process
 
 NARROW = 110
 """Below so many columns the panels stand one under the other."""
 
 TALL = 40
 """Lines it takes to show all of them that way."""
+
+HELD_SHARE = 5
+"""One line in so many, at most, is for a card payment that is held."""
 
 BEHIND = 1000
 """Records of lag from which on it is worth a look: more than one micro-batch holds in an idle system."""
@@ -37,57 +37,13 @@ _COLOURS = {
     "block": "red",
 }  # fmt: skip
 
-
-class AgentStatus(Struct, frozen=True):
-    """One consumer group, as `GET /v1/status` tells it."""
-
-    name: str
-    lag: int
-    members: int
-
-
-class Status(Struct, frozen=True):
-    """What this view reads of `GET /v1/status`; it may say more."""
-
-    agents: tuple[AgentStatus, ...] = ()
-    errors: tuple[LiveError, ...] = ()
-    rates: Mapping[str, float] = {}
-    decisions: Mapping[str, int] = {}
-
-
-class Process(NamedTuple):
-    """One supervised process.
-
-    Attributes:
-        state: "running", "starting" or how it ended last.
-        rss_mb: resident memory, megabytes; `None` when it is not there.
-    """
-
-    name: str
-    state: str
-    restarts: int
-    rss_mb: float | None
-
-
-class Picture(NamedTuple):
-    """All that one frame shows.
-
-    Attributes:
-        connection: "live", or why it is not.
-        decisions: newest first.
-    """
-
-    url: str
-    connection: str
-    up_s: float
-    status: Status
-    decisions: Sequence[LiveDecision]
-    processes: Sequence[Process]
+_KINDS = {"transaction": "card"}
+_ID = 12
 
 
 def screen(picture: Picture, width: int, height: int) -> RenderableType:
-    """The whole view, for a terminal of this size; a small one goes without the live error."""
-    decisions = Layout(_titled("Latest decisions", decisions_table(picture.decisions)), ratio=3)
+    """The whole view, for a terminal of this size; a small one goes without the live error and the held payments."""
+    decisions = _decided(picture, height // HELD_SHARE if height >= TALL or width >= NARROW else 0)
     parts = Layout(_titled("Parts", parts_table(picture.status.agents, picture.processes)), ratio=3)
     errors = Layout(_titled("Live error", errors_table(picture.status.errors)), ratio=2)
     body = Layout()
@@ -98,8 +54,21 @@ def screen(picture: Picture, width: int, height: int) -> RenderableType:
         side.split_column(parts, errors)
         body.split_row(decisions, side)
     whole = Layout()
-    whole.split_column(Layout(headline(picture), size=4), body)
+    whole.split_column(Layout(headline(picture), size=len(uses(picture.status)) + 4), body)
     return whole
+
+
+def _decided(picture: Picture, most_held: int) -> Layout:
+    """Rides and uploads, and below them the latest card payments that are held."""
+    latest = Layout(_titled("Rides and uploads, as they are decided", decisions_table(picture.decisions)))
+    rows = picture.held[:most_held]
+    if not rows:
+        latest.ratio = 3
+        return latest
+    cards = Layout(_titled("Card payments held", decisions_table(rows)), size=len(rows) + 3)
+    both = Layout(ratio=3)
+    both.split_column(latest, cards)
+    return both
 
 
 def line(picture: Picture) -> str:
@@ -108,45 +77,32 @@ def line(picture: Picture) -> str:
     errors = [f"{error.model} {_error(error)}" for error in status.errors if error.stage == "initial"]
     parts = [
         picture.connection,
-        *(f"{name} {_rate(value)}/s" for name, value in status.rates.items()),
+        *(f"{name} {rate(value)}/s" for name, value in status.rates.items()),
         *([f"lag {sum(agent.lag for agent in status.agents):,}"] if status.agents else []),
         *([f"error: {', '.join(errors)}"] if errors else []),
     ]
     return " · ".join(parts)
 
 
-def headline(picture: Picture) -> RenderableType:
-    """Where to look, whether it runs, how fast."""
-    live = picture.connection == LIVE
-    top = Text.assemble(
-        ("Millrace  ", "bold cyan"),
-        ("open ", "dim"),
-        (picture.url, f"bold underline link {picture.url}"),
-        ("   ● " if live else "   ○ ", "green" if live else "yellow"),
-        (picture.connection, "" if live else "yellow"),
-        (f"   up {_clock(picture.up_s)}   Ctrl-C stops", "dim"),
-    )
-    rates = [(_rate(value), f" {name}/s") for name, value in picture.status.rates.items()]
-    counts = [(f"{times:,}", f" {action}") for action, times in picture.status.decisions.items()]
-    figures = Text("   ").join(Text.assemble((value, "bold"), (name, "dim")) for value, name in rates + counts)
-    return Panel(Group(top, figures), border_style="dim", padding=(0, 1))
-
-
 def decisions_table(decisions: Sequence[LiveDecision]) -> Table:
-    """The latest decisions, newest first: what, about what, and the decisive reason."""
+    """The latest decisions, newest first: what, about what, the decisive reason; and how long it took, where that is known."""
+    took = [_latency(decision) for decision in decisions]
     table = Table(box=None, expand=True, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("at", width=8, no_wrap=True)
-    table.add_column("subject", width=18, no_wrap=True)
+    table.add_column("what", width=6, no_wrap=True)
+    table.add_column("id", width=_ID, no_wrap=True)
     table.add_column("decision", width=8, no_wrap=True)
     table.add_column("because", no_wrap=True, overflow="ellipsis", ratio=1)
-    table.add_column("ms", justify="right", width=6)
-    for decision in decisions:
+    if any(took):
+        table.add_column("ms", justify="right", width=6)
+    for decision, ms in zip(decisions, took, strict=True):
         table.add_row(
             _time(decision.at),
-            Text(decision.subject_id),
+            Text(_KINDS.get(decision.kind, decision.kind)),
+            Text(_tail(decision.subject_id)),
             Text(decision.action, _COLOURS.get(decision.action, "")),
             Text(_because(decision)),
-            _latency(decision),
+            *([ms or "–"] if any(took) else []),
         )
     return table
 
@@ -201,8 +157,14 @@ def _because(decision: LiveDecision) -> str:
 
 
 def _latency(decision: LiveDecision) -> str:
+    """Milliseconds; empty where event time is not the clock's."""
     seconds = (decision.at - decision.event_at).total_seconds()
-    return f"{seconds * 1000:,.0f}" if 0 <= seconds < _SHOWN_LATENCY_S else "–"
+    return f"{seconds * 1000:,.0f}" if 0 <= seconds < _SHOWN_LATENCY_S else ""
+
+
+def _tail(identity: str) -> str:
+    """What tells an id from others: its end."""
+    return identity if len(identity) <= _ID else f"…{identity[1 - _ID :]}"
 
 
 def _error(error: LiveError) -> str:
@@ -212,15 +174,6 @@ def _error(error: LiveError) -> str:
 
 def _told(value: float, unit: str) -> str:
     return f"${value:.2f}" if unit == "usd" else f"{value:.2f} {unit}"
-
-
-def _rate(value: float) -> str:
-    return f"{value:.1f}" if 0 < value < 9.95 else f"{value:,.0f}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}:{rest:02}"
 
 
 def _time(at: datetime) -> str:

@@ -16,11 +16,13 @@ from rich.console import Console
 from rich.live import Live
 
 from app.live import AnyLive, Connected, LiveDecision
-from cli.panels import LIVE, Picture, Process, Status, line, screen
+from cli.panels import line, screen
+from cli.picture import LIVE, Picture, Process, Status
 from simulator.badges import Token
 from simulator.client import LiveClient, Lost
 
 DECISIONS_KEPT = 60
+HELD_KEPT = 20
 FRAME_S = 0.25
 """Four frames a second can be read; more only cost the processor the models need."""
 STATUS_S = 2.0
@@ -44,6 +46,7 @@ class View:
     connection: str = "connecting"
     status: Status = field(default_factory=Status)
     decisions: deque[LiveDecision] = field(default_factory=lambda: deque(maxlen=DECISIONS_KEPT))
+    held: deque[LiveDecision] = field(default_factory=lambda: deque(maxlen=HELD_KEPT))
     _began: float = 0.0
 
     def __post_init__(self) -> None:
@@ -54,14 +57,17 @@ class View:
         if isinstance(message, Connected):
             self.connection = LIVE
         elif isinstance(message, LiveDecision):
-            self.decisions.appendleft(message)
+            seen = self.held if message.kind == "transaction" else self.decisions
+            seen.appendleft(message)
 
     def lost(self, lost: Lost) -> None:
         self.connection = f"{lost.reason}; again in {lost.retry_s:.1f} s"
 
     def picture(self) -> Picture:
         up_s = self.clock() - self._began
-        return Picture(self.url, self.connection, up_s, self.status, tuple(self.decisions), self.processes())
+        return Picture(
+            self.url, self.connection, up_s, self.status, tuple(self.decisions), self.processes(), tuple(self.held)
+        )
 
 
 async def show(

@@ -3,13 +3,16 @@
 import io
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from rich.console import Console, RenderableType
 
 from app.live import LiveDecision
+from app.sql.card_figures import CardFigures
 from app.sql.ledger import LiveError
 from cli import panels
-from cli.panels import AgentStatus, Picture, Process, Status
+from cli.headline import headline
+from cli.picture import LIVE, AgentStatus, Picture, Process, Status
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -49,7 +52,7 @@ def picture(**changes: object) -> Picture:
         decisions={"quote": 7001},
     )
     processes = (Process("duration", "running", 0, 181.4), Process("gateway", "signal 9", 3, None))
-    whole = Picture("http://127.0.0.1:8000", panels.LIVE, 65, status, (decision(),), processes)
+    whole = Picture("http://127.0.0.1:8000", LIVE, 65, status, (decision(),), processes)
     return whole._replace(**changes)
 
 
@@ -66,10 +69,10 @@ def test_the_screen_shows_everything_when_there_is_room(width: int, height: int)
         "up 1:05",
         "512 predictions/s",
         "4.2 decisions/s",
-        "7,001 quote",
+        "7,001 quoted",
     ):
         assert expected in text
-    for title in ("Latest decisions", "Parts", "Live error"):
+    for title in ("Rides and uploads", "Parts", "Live error"):
         assert title in text
 
 
@@ -96,8 +99,37 @@ def test_a_decision_tells_its_first_reason_and_what_it_lacks() -> None:
 
 
 def test_the_age_of_a_recorded_event_is_no_latency() -> None:
-    text = rendered(panels.decisions_table([decision(event_at=NOW - timedelta(days=900))]), 120)
+    recorded = decision(event_at=NOW - timedelta(days=900))
+    assert "ms" not in rendered(panels.decisions_table([recorded]), 120).split()
+    text = rendered(panels.decisions_table([decision(), recorded]), 120)
     assert text.rstrip().endswith("–")
+
+
+def test_a_payment_that_is_held_has_a_place_of_its_own() -> None:
+    charge = decision("run-000000000123", kind="transaction", action="block", reasons=("looks like fraud (95%)",))
+    text = rendered(panels.screen(picture(held=(charge,)), 150, 42), 150, 42)
+    (shown,) = (line for line in text.splitlines() if " card " in line)
+    assert "…00000000123 block    looks like fraud (95%)" in shown
+    assert "Card payments held" in text
+    assert "Card payments held" not in rendered(panels.screen(picture(held=(charge,)), 80, 24), 80, 24)
+
+
+def test_the_headline_says_what_was_decided_of_each_use() -> None:
+    cards = CardFigures(
+        allowed=4784, reviewed=56, blocked=58, caught=58, caught_usd=5508.9, missed=6, missed_usd=39.2,
+        precision=0.5088, recall=0.9063, saved_usd=-12.5,
+    )  # fmt: skip
+    status = Status(decisions={"quote": 7, "keep": 20, "review": 60, "allow": 4784, "block": 58}, cards=cards)
+    text = rendered(headline(picture(status=status)), 150)
+    assert row(text, "rides")[1:-1] == ["rides", "7", "quoted"]
+    assert row(text, "uploads")[1:-1] == ["uploads", "20", "kept", "4", "to", "review"]
+    assert (
+        "−$12 saved   4,784 allowed   56 to review   58 blocked   91% of frauds held   51% of held were frauds" in text
+    )
+    unknown = msgspec.structs.replace(cards, recall=None, precision=None)
+    early = rendered(headline(picture(status=msgspec.structs.replace(status, cards=unknown))), 150)
+    assert "58 blocked" in early
+    assert "saved" not in early
 
 
 def test_hostile_text_is_shown_as_text() -> None:

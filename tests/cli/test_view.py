@@ -19,7 +19,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from app.live import Connected, LiveDecision, LivePrediction
-from cli.panels import Process
+from cli.picture import Process
 from cli.view import View, show, supervised
 from simulator.client import Lost
 from simulator.errors import AccessRefused
