@@ -26,10 +26,10 @@ const map = new CityMap(byId("map"), zones, (zone) => tryIt.pick(zone));
 const tryIt = new TryIt({ feed, subjects, zones, onEnds: (ends) => map.showEnds(ends), onOpen: open });
 const details = new Details(feed, () => map.select(null));
 
-const rows = matchMedia("(max-width: 720px)").matches ? 4 : 7;
+const narrow = matchMedia("(max-width: 720px)").matches; // there the boards stand one under the other
 const boards = {
-  ride: new Board(byId("rides"), { rows, dwellMs: 5000, makeCard: () => makeRideCard(routed), onOpen: open }),
-  upload: new Board(byId("uploads"), { rows, dwellMs: 4000, makeCard: makeUploadCard, onOpen: open }),
+  ride: new Board(byId("rides"), { rows: narrow ? 4 : 9, dwellMs: 5000, makeCard: () => makeRideCard(routed), onOpen: open }),
+  upload: new Board(byId("uploads"), { rows: 4, dwellMs: 4000, makeCard: makeUploadCard, onOpen: open }),
   transaction: new Board(byId("charges"), { rows: 4, dwellMs: 4000, makeCard: makeChargeCard, onOpen: open }),
 };
 

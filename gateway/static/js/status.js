@@ -27,12 +27,13 @@ function render({ rates, agents, errors, decisions, cards, connections }) {
   setText(byId("counters"), [...decided, `${count(connections)} watching`].join(" · "));
 }
 
-/** What the decisions on card transactions were worth; precision and recall once a fraud is reported. */
+/** What the decisions on card payments were worth, once a fraud is reported. */
 function showCards({ allowed, reviewed, blocked, precision, recall, saved_usd: saved }) {
-  byId("charges-panel").hidden = false;
-  const parts = [`${count(allowed)} allowed`, `${count(reviewed)} to review`, `${count(blocked)} blocked`];
-  if (recall !== null) parts.push(`precision ${(precision ?? 0).toFixed(2)}`, `recall ${recall.toFixed(2)}`, `${saved < 0 ? "−" : ""}$${count(Math.abs(saved))} saved`);
-  setText(byId("charges-figures"), parts.join(" · "));
+  setText(byId("charges-figures"), `${count(allowed)} allowed · ${count(reviewed)} to review · ${count(blocked)} blocked`);
+  if (recall === null) return;
+  setText(byId("cards-saved"), `${saved < 0 ? "−" : ""}$${count(Math.abs(saved))}`);
+  setText(byId("cards-recall"), figure(recall, "probability"));
+  setText(byId("cards-precision"), figure(precision, "probability"));
 }
 
 /** A mean absolute error in the model's unit; the Brier score of a probability. */

@@ -22,8 +22,6 @@ export class Tally {
   show() {
     setText(byId("rides-count"), count(this.counts.ride));
     for (const action of ["keep", "review", "remove"]) setText(byId(`tally-${action}`), count(this.counts[action]));
-    if (byId("charges").childElementCount > 0) byId("charges-panel").hidden = false;
-    byId("rides-empty").hidden = byId("rides").childElementCount > 0;
-    byId("uploads-empty").hidden = byId("uploads").childElementCount > 0;
+    for (const board of ["rides", "uploads", "charges"]) byId(`${board}-empty`).hidden = byId(board).childElementCount > 0;
   }
 }

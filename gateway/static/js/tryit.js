@@ -1,4 +1,4 @@
-// The visitor's own ride or upload, and how long its decision took to come back to this page.
+// The visitor's own ride, upload or card payment, and how long its decision took to come back to this page.
 
 import { byId, el } from "./dom.js";
 import { figure, milliseconds } from "./format.js";
@@ -10,6 +10,8 @@ const EXAMPLES = [
   ["FREE iPhone for the first 100 subscribers", "Click the link, subscribe to my channel and claim your free prize now!!! Text WIN to 80080"],
   ["My honest review", "You are a stupid idiot and everybody who watches this garbage is a moron, shut up."],
 ];
+const LOOKS = 6;
+const LOOK_MS = 1200; // card payments are scored in batches of up to a second
 const DEFAULT_RIDE = ["74", "138"]; // East Harlem North to LaGuardia
 
 export class TryIt {
@@ -33,6 +35,7 @@ export class TryIt {
     for (const select of [this.pickup, this.dropoff]) select.addEventListener("change", () => this.showEnds());
     byId("ride-form").addEventListener("submit", (event) => this.submit(event, "/v1/rides", this.ride()));
     byId("upload-form").addEventListener("submit", (event) => this.submit(event, "/v1/uploads", this.upload()));
+    byId("card-form").addEventListener("submit", (event) => this.submit(event, "/v1/transactions", this.payment()));
   }
 
   fillSelects() {
@@ -71,6 +74,11 @@ export class TryIt {
     return { title: this.title.value, text: this.text.value };
   }
 
+  payment() {
+    const source = byId("source").value;
+    return { card_id: `card-of-${this.feed.user}`, terminal_id: `${source}-1`, source, amount_usd: Number(byId("amount").value) };
+  }
+
   async submit(event, path, body) {
     event.preventDefault();
     const sentAt = performance.now();
@@ -87,11 +95,26 @@ export class TryIt {
   accepted(answer, sentAt) {
     if (this.mine?.sentAt !== sentAt) return; // another was sent meanwhile
     this.mine.acceptedAt = performance.now();
-    this.mine.id = answer.ride_id ?? answer.upload_id;
+    this.mine.id = answer.ride_id ?? answer.upload_id ?? answer.transaction_id;
+    if (answer.transaction_id) void this.lookFor(answer.transaction_id);
     this.subjects.pinned.add(this.mine.id);
     const known = this.subjects.get(this.mine.id); // the decision may have been quicker than the answer to the request
     if (known) known.mine = true;
     this.render(known);
+  }
+
+  /** A payment that is allowed is told to nobody: the store knows of it. */
+  async lookFor(id) {
+    for (let look = 0; look < LOOKS && this.mine.id === id && !this.subjects.get(id)?.decision; look += 1) {
+      await new Promise((resolve) => { setTimeout(resolve, LOOK_MS); });
+      const found = await this.feed.ask(`/v1/decisions/${encodeURIComponent(id)}`).catch(() => null);
+      if (found && !this.subjects.get(id)?.decision) this.news(this.subjects.apply({ ...found.decision, type: "decision" }, this.decidedAt(found)));
+    }
+  }
+
+  /** When it was decided, on this page's clock: the system's own took so long. */
+  decidedAt({ decision: { at, event_at: asked } }) {
+    return this.mine.sentAt + Math.max(0, Date.parse(at) - Date.parse(asked));
   }
 
   /** A subject had news: show it if it is the visitor's own. */
@@ -105,7 +128,8 @@ export class TryIt {
     const { sentAt, acceptedAt } = this.mine;
     const since = (at) => (at ? milliseconds(at - sentAt) : "…");
     const times = [["accepted by Kafka", acceptedAt], ["first figure", subject?.firstFigureAt], ["decided", subject?.decidedAt]];
-    const timing = el("p", { class: "times" }, ...times.map(([label, at]) => el("span", {}, `${label} `, el("b", {}, since(at)))));
+    const told = times.filter(([, at]) => at || !subject?.decision); // of a payment the decision is the first thing told
+    const timing = el("p", { class: "times" }, ...told.map(([label, at]) => el("span", {}, `${label} `, el("b", {}, since(at)))));
     if (subject?.decision) timing.append(this.receiptButton(subject));
     this.result.replaceChildren(...(subject ? [outcome(subject), timing] : [timing]));
   }
