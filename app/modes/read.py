@@ -11,9 +11,13 @@ from aiokafka.structs import TopicPartition
 
 from app.codec import Record
 from app.errors import ServiceUnavailable
+from app.modes.unpacking import arrival, unpack
 
 SILENCE = timedelta(seconds=30)
 """A broker that answers nothing for so long is taken to be away."""
+
+_LOOK_S = 1.0
+"""After which it is asked whether there is an end at all: a compacted range may hold nothing more."""
 
 
 class Reader:
@@ -37,14 +41,15 @@ class Reader:
             async with _answers():
                 if await self._consumer.position(where) >= end:
                     return
-                fetched = await self._consumer.getmany(where, timeout_ms=1000)
-            records = [
-                Record(where.topic, where.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
-                for r in fetched.get(where, ())
-                if r.offset < end
-            ]
+                unpack(self._consumer)
+                fetched = await self._consumer.getmany(where)
+                if not fetched:
+                    await arrival(self._consumer, _LOOK_S)
+            records: Sequence[Record] = fetched.get(where, ())
+            if records and records[-1].offset >= end:
+                records = [record for record in records if record.offset < end]
             if records:
-                yield records
+                yield list(records)
 
 
 @asynccontextmanager

@@ -46,7 +46,7 @@ async def bus(request: pytest.FixtureRequest, namespace: str) -> AsyncIterator[B
         for partition in range(settings.partitions):
             async with reader(str(settings.kafka), topic, partition) as source:
                 async for records in source.records(*await source.bounds()):
-                    found += records
+                    found += [record._replace(headers=tuple(record.headers)) for record in records]
         return found
 
     producer = KafkaProducer(str(settings.kafka))
