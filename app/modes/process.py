@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import NamedTuple, get_args
+from typing import NamedTuple, cast, get_args
 
 import numpy as np
 from prometheus_client import Counter
@@ -47,6 +47,14 @@ class Outcome:
     predicted: Sequence[tuple[Record, Prediction]]
     failed: Sequence[Failed]
     tables: Sequence[Table] = ()
+
+
+class Seen(NamedTuple):
+    """A batch read: the records the agent sees, in order, with their events; and what could not be decoded."""
+
+    records: Sequence[Record]
+    events: Sequence[AnyEvent]
+    failed: Sequence[Failed]
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,7 @@ class Processor:
         sees: Callable[[AnyEvent], bool] | None = None,
     ) -> None:
         self._agent, self._version, self._arm, self._via, self._clock = agent, version, arm, via, clock
-        self._decoder, self._scorer, self._sees = decoder, scorer, sees or agent.sees
+        self._decoder, self._scorer, self._sees = decoder, scorer, sees
 
     async def process(self, records: Sequence[Record], memory: Memory) -> Outcome:
         """Decode and score these records, in order, and word the predictions, as their topic wants them; see `score`.
@@ -105,17 +113,29 @@ class Processor:
 
     async def score(self, records: Sequence[Record], memory: Memory) -> Scored:
         """Decode and score these records, in order; what cannot be decoded or scored fails alone."""
+        return await self.answer(self.read(records), memory)
+
+    def read(self, records: Sequence[Record]) -> Seen:
+        """Decode these records, in order. May be done ahead of `answer`, in another thread."""
         messages, undecoded = self._decoder.decode_batch(records)
         failed = [Failed(failure.record, cause_of(failure.error), str(failure.error)) for failure in undecoded]
-        sees = self._sees
+        if self._sees is None and not failed:
+            events = cast("list[AnyEvent]", messages)  # every one is there
+            if all(self._agent.sees(event) for _, event in _one_of_each(events)):
+                return Seen(records, events, failed)
+        sees = self._sees or self._agent.sees
         rows = [row for row, message in enumerate(messages) if message is not None and sees(message)]
         events = [message for row in rows if (message := messages[row]) is not None]
+        return Seen([records[row] for row in rows], events, failed)
+
+    async def answer(self, seen: Seen, memory: Memory) -> Scored:
+        """Score what was read; what cannot be scored fails alone."""
+        records, events, failed = seen
         if not events:
             return Scored([], [], Scores(np.empty(0)), failed)
         scores = await self._scorer.score(events, memory)
-        seen = [records[row] for row in rows]
-        failed += [Failed(seen[row], SCORING_FAILED, problem) for row, problem in sorted(scores.problems.items())]
-        return Scored(seen, events, scores, failed)
+        problems = [Failed(records[row], SCORING_FAILED, problem) for row, problem in sorted(scores.problems.items())]
+        return Scored(records, events, scores, [*failed, *problems])
 
     def word(self, scored: Scored) -> Outcome:
         """What was scored just now, as messages."""

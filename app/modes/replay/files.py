@@ -3,6 +3,7 @@
 So a row that is no event fails as it would there, alone, naming its field. `app.modes.replay.tables` reads the rows.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import get_args
@@ -17,6 +18,8 @@ from app.modes.replay.sources import LANE_RECORDS, SLICE_RECORDS, Slice, sliced
 from app.modes.replay.tables import CsvTable, ParquetTable, QueryTable, Table
 from app.modes.stream import heard, inputs
 from app.topics import TOPICS, Topic
+
+_new = tuple.__new__  # what `Record(...)` does, without a call in Python for each
 
 
 class RowSource:
@@ -51,8 +54,9 @@ class RowSource:
 
     async def _records(self, part: Part, position: int) -> AsyncIterator[list[Record]]:
         row = part.first + position
-        for values in self._table.values(row, part.end):
-            yield [Record(part.topic, 0, row + place, 0, None, value) for place, value in enumerate(values)]
+        pieces = self._table.values(row, part.end)
+        while (values := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield [_new(Record, (part.topic, 0, place, 0, None, value, ())) for place, value in enumerate(values, row)]
             row += len(values)
         if row < part.end:
             raise ConfigurationError(f"{part.topic} has {row} rows now; there were {part.end} when the run began")

@@ -1,6 +1,6 @@
 """A worker of a replay: takes lanes, one after the other, and puts each through the same functions as live.
 
-While one slice is scored (a native call, as a rule) the next is read and the last one is kept. Several workers share a run
+While one slice is scored (a native call, as a rule) the next is read and decoded, and the last one is kept, in threads. Several workers share a run
 through its book.
 """
 
@@ -15,9 +15,11 @@ from app.errors import ConfigurationError
 from app.modes.replay.book import Book, Cut, Lane, LaneLost
 from app.modes.replay.manners import Pace
 from app.modes.replay.plan import Plan
-from app.modes.replay.score import Scoring, ahead, memory_of
+from app.modes.replay.rows import Answers
+from app.modes.replay.score import Scoring, memory_of
 from app.modes.replay.sources import Source
 from app.modes.replay.targets import Target, TopicTarget
+from app.modes.state import compressed
 from app.modes.stream import Ready
 
 _LOOK_S = 0.5
@@ -81,16 +83,21 @@ class Worker:
         await self.target.open(lane)
         keeping: asyncio.Task[None] | None = None
         try:
-            async with aclosing(ahead(self.source.slices(lane.span, lane.position))) as slices:
-                async for piece in slices:
+            async with aclosing(scoring.pieces(lane.position)) as pieces:
+                async for piece in pieces:
                     await asyncio.sleep(self.pace.wait_s(len(piece.records)))
-                    answers, state = await scoring.score(piece.records)
+                    answers, state = await scoring.score(piece)
                     if keeping is not None:
                         await keeping
-                    keeping = asyncio.create_task(self.target.keep(lane, answers, piece.position, state))
+                    keeping = asyncio.create_task(self._keep(lane, answers, piece.position, state))
             if keeping is not None:
                 await keeping
         finally:
             scoring.close()
             if keeping is not None and not keeping.done():
                 await asyncio.gather(keeping, return_exceptions=True)
+
+    async def _keep(self, lane: Lane, answers: Answers, position: int, state: bytes | None) -> None:
+        """The state compressed: with every slice it goes into the database, and most of it is zeros."""
+        packed = None if state is None else await asyncio.to_thread(compressed, state)
+        await self.target.keep(lane, answers, position, packed)

@@ -6,20 +6,24 @@ Between the sources and whoever wants the answers: the worker, and the check of 
 import asyncio
 import zlib
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from app.agent import Agent, find
 from app.codec import Record
 from app.events import AnyEvent
-from app.modes.process import Processor
+from app.modes.process import Processor, Seen
 from app.modes.replay.plan import Chosen, Span
 from app.modes.replay.rows import Answers
-from app.modes.replay.sources import Slice, Source
+from app.modes.replay.sources import Source
 from app.modes.scoring import Memory, Plain, Scorer
-from app.modes.state import Fold, compressed
+from app.modes.state import Fold
 from app.modes.stream import Ready
 from app.registry import Registry
+
+P = TypeVar("P")
 
 CALL_TIMEOUT = timedelta(seconds=60)
 """A call that takes so long is hanging. Live it is 5 s; a replay yields the processor to others, and may wait for it."""
@@ -33,7 +37,7 @@ def load(chosen: Chosen, registry: Registry) -> Ready:
 
 
 def memory_of(agent: Agent, private: Path, name: str, state: bytes | None = None) -> Memory:
-    """What the agent remembers here: a fold from `state`, as `Scoring.score` gave it, or what its workers would share, in `private`.
+    """What the agent remembers here: a fold from `state`, as a lane keeps it, or what its workers would share, in `private`.
 
     The live memory is not touched: events of the past would be entered into it as if they happened now.
     """
@@ -45,11 +49,25 @@ def memory_of(agent: Agent, private: Path, name: str, state: bytes | None = None
     return Plain(agent, agent.shared(f"sqlite:///{(private / f'{name}.db').resolve()}"))
 
 
+class Piece(NamedTuple):
+    """A slice, decoded.
+
+    Attributes:
+        records: all of them, also those the agent does not see.
+        calls: what is scored in one call each.
+        position: in the span, behind it.
+    """
+
+    records: Sequence[Record]
+    calls: Sequence[Seen]
+    position: int
+
+
 class Scoring:
     """The records of one span to answers, in calls of the agent's `max_batch`."""
 
     def __init__(self, ready: Ready, source: Source, span: Span, memory: Memory) -> None:
-        self._agent, self._span, self._memory = ready.agent, span, memory
+        self._agent, self._source, self._span, self._memory = ready.agent, source, span, memory
         self._scorer = Scorer(ready.agent, ready.model, CALL_TIMEOUT.total_seconds())
         agent, self._within = ready.agent, source.within
         self._inputs = {topic: number for number, topic in enumerate(span.topics)}
@@ -65,34 +83,44 @@ class Scoring:
     def close(self) -> None:
         self._scorer.close()
 
-    async def score(self, records: Sequence[Record]) -> tuple[Answers, bytes | None]:
+    def pieces(self, position: int) -> AsyncGenerator[Piece, None]:
+        """The span from a position on; while one piece is worked on, the next is read and decoded."""
+        return ahead(self._decoded(position))
+
+    async def score(self, piece: Piece) -> tuple[Answers, bytes | None]:
         """The answers, and the state behind them."""
-        answers, memory = await self.answers(records), self._memory
-        return answers, await asyncio.to_thread(_dumped, memory) if isinstance(memory, Fold) else None
+        answers, memory = await self._answers(piece.calls), self._memory
+        return answers, await asyncio.to_thread(memory.dump) if isinstance(memory, Fold) else None
 
     async def answers(self, records: Sequence[Record]) -> Answers:
         """The answers alone."""
-        answers, size = Answers(self._agent, self._inputs), self._agent.max_batch
-        for start in range(0, len(records), size):
-            scored = await self.processor.score(records[start : start + size], self._memory)
-            answers.add(scored, self._span, self._within)
+        return await self._answers(self._read(records))
+
+    async def _answers(self, calls: Sequence[Seen]) -> Answers:
+        answers = Answers(self._agent, self._inputs)
+        for seen in calls:
+            answers.add(await self.processor.answer(seen, self._memory), self._span, self._within)
         return answers
 
+    async def _decoded(self, position: int) -> AsyncGenerator[Piece, None]:
+        async with aclosing(self._source.slices(self._span, position)) as slices:
+            async for records, behind in slices:
+                yield Piece(records, await asyncio.to_thread(self._read, records), behind)
 
-def _dumped(fold: Fold) -> bytes:
-    """Compressed: with every slice it goes into the database, and most of a state is zeros."""
-    return compressed(fold.dump())
+    def _read(self, records: Sequence[Record]) -> list[Seen]:
+        size = self._agent.max_batch
+        return [self.processor.read(records[start : start + size]) for start in range(0, len(records), size)]
 
 
-def _sees(agent: Agent, within: Callable[[datetime], bool] | None) -> Callable[[AnyEvent], bool]:
-    """What reaches the model: all the agent sees, where it must know what came before; else only what is asked for."""
+def _sees(agent: Agent, within: Callable[[datetime], bool] | None) -> Callable[[AnyEvent], bool] | None:
+    """What reaches the model; `None`: all the agent sees, as it must know what came before. Else only what is asked for."""
     if within is None or agent.state is not None or agent.shared is not None:
-        return agent.sees
+        return None
     return lambda event: agent.sees(event) and within(event.at)
 
 
-async def ahead(slices: AsyncGenerator[Slice, None]) -> AsyncGenerator[Slice, None]:
-    """The same slices; while one is worked on, the next is read."""
+async def ahead(slices: AsyncGenerator[P, None]) -> AsyncGenerator[P, None]:
+    """The same; while one is worked on, the next is read."""
     reading = asyncio.ensure_future(anext(slices, None))
     try:
         while (piece := await reading) is not None:
