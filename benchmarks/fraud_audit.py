@@ -4,6 +4,7 @@ The generator numbers its transactions from 0, so a count per number (a byte) sa
 millions are kept in a few megabytes.
 """
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from app.settings import Settings
-from benchmarks.fraud_parts import ANSWERS, SOURCES, VERDICTS
+from benchmarks.fraud_parts import ANSWERS, SOURCES, VERDICTS, ids_in
 
 Starts = Mapping[TopicPartition, int]
 
@@ -77,14 +78,11 @@ async def _seen(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """By number: how often it is there (255 at most), and the timestamp of the first, in milliseconds since 1970."""
     counts, first = np.zeros(made, np.uint8), np.full(made, np.iinfo(np.int64).max)
-    mark = f'"event_id":"{run}-'.encode()
+    of_run = re.compile(rb'"%b-(\d{12})"' % run.encode())
     async for found_here in records(settings, topics, since):
-        found = [
-            (int(value[at + len(mark) : at + len(mark) + 12]), record.timestamp)
-            for record in found_here
-            if (value := record.value) and (at := value.find(mark)) >= 0
-        ]
-        numbers, stamps = np.array(found, np.int64).reshape(-1, 2).T
+        found = [(of_run.findall(ids_in(record.value or b"")), record.timestamp) for record in found_here]
+        numbers = np.array([number for ids, _ in found for number in ids], "S12").astype(np.int64)
+        stamps = np.repeat([stamp for _, stamp in found], [len(ids) for ids, _ in found])
         np.add.at(counts, numbers, (counts[numbers] < 255).astype(np.uint8))
         np.minimum.at(first, numbers, stamps)
     return counts, first

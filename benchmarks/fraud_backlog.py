@@ -15,11 +15,24 @@ from msgspec import Struct
 from app import topic_admin
 from app.settings import Settings
 from app.topics import CARD_PREDICTIONS
-from benchmarks.fraud_parts import ANSWERS, SOURCES, Child, Ends, Gauge, bench_python, broker, children, ends_of, worker
+from benchmarks.fraud_parts import (
+    ANSWERS,
+    SOURCES,
+    Child,
+    Gauge,
+    Rows,
+    bench_python,
+    broker,
+    children,
+    ends_of,
+    rows_since,
+    worker,
+)
 
 OURS = "this loop"
 PEERS = {
     "plain faust": "faust",
+    "plain faust, columns out": "faust-columns",
     "quixstreams, per record": "quix",
     "quixstreams, batching sink": "quix-sink",
     "raw: confluent-kafka": "confluent",
@@ -92,9 +105,9 @@ async def _drain(
 ) -> Drained:
     with children(settings, **commands) as parts:
         gauge = Gauge({**{part: child.pid for part, child in parts.items()}, "broker": broker(settings)})
-        async with ends_of(settings) as ends:
+        async with ends_of(settings) as ends, rows_since(settings, await ends.places([output])) as rows:
             backlog = await ends.count(*SOURCES)
-            looks = await _look(ends, output, gauge, list(parts.values()), seconds, backlog)
+            looks = await _look(rows, output, gauge, list(parts.values()), seconds, backlog)
         memory = gauge.memory()
     if len(looks) < 2:
         return Drained(name, note="; ".join(sorted({part.said() for part in parts.values()})))
@@ -113,12 +126,12 @@ async def _drain(
 
 
 async def _look(
-    ends: Ends, output: str, gauge: Gauge, parts: Sequence[Child], seconds: float, backlog: int
+    rows: Rows, output: str, gauge: Gauge, parts: Sequence[Child], seconds: float, backlog: int
 ) -> list[_Look]:
     """A look whenever more has arrived: from the first until the backlog is done, the time is up, or nothing comes."""
-    before, began, looks = await ends.count(output), time.monotonic(), list[_Look]()
+    began, looks = time.monotonic(), list[_Look]()
     while any(part.pid() is not None for part in parts):
-        count, now = await ends.count(output) - before, time.monotonic()
+        count, now = (await rows.count())[output], time.monotonic()
         if count > (looks[-1].count if looks else 0):
             looks.append(_Look(now, count, gauge.cpu_s()))
         silent_s = now - (looks[-1].at_s if looks else began)

@@ -20,7 +20,7 @@ from msgspec import Struct
 from app.bus import KafkaProducer
 from app.codec import Decoder
 from app.events import TransactionMade
-from app.predictions import Prediction
+from app.predictions import PredictionBatch
 from app.settings import Settings
 from app.testing import outgoing
 from app.topics import TRANSACTIONS
@@ -28,6 +28,7 @@ from benchmarks.fraud_audit import Audit, audit, records
 from benchmarks.fraud_parts import (
     ANSWERS,
     SOURCES,
+    VERDICTS,
     Child,
     Ends,
     broker,
@@ -36,9 +37,10 @@ from benchmarks.fraud_parts import (
     decision,
     ends_of,
     joined,
+    rows_since,
     worker,
 )
-from benchmarks.fraud_sustained import CARDS, GROUPS, Load, Tally, generator, told
+from benchmarks.fraud_sustained import CARDS, GROUPS, Load, generator, tallying, told
 from simulator.bank import MOST_TERMINALS
 from simulator.wire import card_id, holder_id, terminal_id
 
@@ -78,15 +80,15 @@ async def kill(settings: Settings, load: Load, run: str) -> Killed:
     with children(settings, agent=worker(load.within_s), decision=decision()) as parts:
         await joined(settings, parts, GROUPS)
         async with ends_of(settings) as ends:
-            tally = await Tally.begin(ends)
+            since = await ends.places([*SOURCES, ANSWERS, VERDICTS])
             with children(settings, generator=generator(load, run, load.seconds, load.start)) as more:
                 sending = more["generator"]
-                await _flowing(tally, sending)
+                await _flowing(ends, since, sending)
                 keeping = asyncio.create_task(_keep_alive(parts))
                 try:
                     kills = await _hurt(settings, load, parts, sending)
                     made = int(told(sending)["made"])
-                    return await _found(settings, load, run, made, kills, tally.since)
+                    return await _found(settings, load, run, made, kills, since)
                 finally:
                     keeping.cancel()
 
@@ -96,7 +98,8 @@ async def _found(
 ) -> Killed:
     """Every transaction's fate, and what the probe says of the state."""
     async with ends_of(settings) as ends:  # of a broker that is back
-        await Tally(ends, since).drained()
+        async with tallying(settings, ends, since) as tally:
+            await tally.drained()
         await caught_up(settings, ends, GROUPS[0])
         fate = await audit(settings, run, made, since)
         values = await _probe(settings, load, ends)
@@ -112,9 +115,10 @@ async def _keep_alive(parts: Mapping[str, Child]) -> None:
         await asyncio.sleep(0.2)
 
 
-async def _flowing(tally: Tally, sending: Child) -> None:
+async def _flowing(ends: Ends, since: Mapping[TopicPartition, int], sending: Child) -> None:
     """Wait until transactions arrive: what is killed before that proves nothing."""
-    while not (await tally.look())[0] and sending.pid() is not None:  # noqa: ASYNC110 - a topic
+    before = sum(offset for place, offset in since.items() if place.topic in SOURCES)
+    while await ends.count(*SOURCES) == before and sending.pid() is not None:  # noqa: ASYNC110 - a topic
         await asyncio.sleep(0.05)
 
 
@@ -133,12 +137,13 @@ async def _hurt(settings: Settings, load: Load, parts: Mapping[str, Child], send
 
 async def _probe(settings: Settings, load: Load, ends: Ends) -> dict[str, dict[str, float]]:
     """What the worker that was disturbed and one that was not say of the same transactions: event id -> worker -> value."""
-    name, before = f"fraud-{uuid.uuid4().hex[:8]}", await ends.count(ANSWERS)
+    name, before = f"fraud-{uuid.uuid4().hex[:8]}", await ends.places([ANSWERS])
     with children(settings, undisturbed=worker(load.within_s, name)) as parts:
         await joined(settings, parts, [f"millrace.{name}"])
         deadline = time.monotonic() + PATIENCE_S
-        while await ends.count(ANSWERS) - before < await ends.count(*SOURCES) and time.monotonic() < deadline:  # noqa: ASYNC110 - a topic
-            await asyncio.sleep(0.2)
+        async with rows_since(settings, before) as rows:
+            while (await rows.count())[ANSWERS] < await ends.count(*SOURCES) and time.monotonic() < deadline:  # noqa: ASYNC110 - a topic
+                await asyncio.sleep(0.2)
         await caught_up(settings, ends, f"millrace.{name}")
         since, ids = await ends.places([ANSWERS]), await _ask(settings, load)
         while True:
@@ -176,10 +181,10 @@ async def _answers(
     settings: Settings, since: Mapping[TopicPartition, int], ids: Sequence[str]
 ) -> dict[str, dict[str, float]]:
     values: dict[str, dict[str, float]] = {event_id: {} for event_id in ids}
-    decoder: Decoder[Prediction] = Decoder(Prediction)
+    decoder: Decoder[PredictionBatch] = Decoder(PredictionBatch)
     async for found in records(settings, [ANSWERS], since):
-        for record in found:
-            answer = decoder.decode(record.value)
-            if answer.event_id in values:
-                values[answer.event_id][answer.model] = answer.value
+        for said in (decoder.decode(record.value) for record in found):
+            for event_id, value in zip(said.event_id, said.value, strict=True):
+                if event_id in values:
+                    values[event_id][said.model] = value
     return values

@@ -7,6 +7,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -21,14 +22,15 @@ from msgspec import Struct
 from app import embedded
 from app.errors import ServiceUnavailable
 from app.settings import Settings
-from app.topics import CARD_PREDICTIONS, DECISIONS, TRANSACTIONS
+from app.topics import CARD_DECISIONS, CARD_PREDICTIONS, TRANSACTIONS
 from benchmarks.system import SystemNotReady, environment
 from gateway.books import Books
 
 SOURCES = [topic.name for topic in TRANSACTIONS.values()]
-ANSWERS, VERDICTS = CARD_PREDICTIONS.name, DECISIONS.name
+ANSWERS, VERDICTS = CARD_PREDICTIONS.name, CARD_DECISIONS.name
 READY_S = 60.0
 _STOP_S = 15.0
+_ID = b'"event_id":'
 
 Pid = Callable[[], int | None]
 
@@ -154,6 +156,48 @@ async def ends_of(settings: Settings) -> AsyncIterator[Ends]:
     await consumer.start()
     try:
         yield Ends(consumer, settings.partitions)
+    finally:
+        await consumer.stop()
+
+
+def ids_in(value: bytes) -> bytes:
+    """The ids of the events a message is about, as they stand in its JSON: `"a","b"` of columns, `"a"` of a single one."""
+    start = value.find(_ID)
+    if start < 0:
+        return b""
+    start += len(_ID)
+    columns = value[start : start + 1] == b"["
+    return value[start + 1 : value.find(b"]", start)] if columns else value[start : value.find(b'"', start + 1) + 1]
+
+
+class Rows:
+    """How many events the records of some topics are about: read as they come, for one record is about many."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer, self._counts = consumer, Counter[str]()
+
+    async def count(self) -> Mapping[str, int]:
+        """By topic, of all there is now."""
+        places = sorted(self._consumer.assignment())
+        ends = await self._consumer.end_offsets(places)
+        while [place for place in places if await self._consumer.position(place) < ends[place]]:
+            for place, found in (await self._consumer.getmany(timeout_ms=200)).items():
+                self._counts[place.topic] += sum((ids_in(record.value).count(b'"') + 1) // 2 for record in found)
+        return self._counts
+
+
+@asynccontextmanager
+async def rows_since(settings: Settings, since: Mapping[TopicPartition, int]) -> AsyncIterator[Rows]:
+    """Counts from these places on."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka, enable_auto_commit=False, max_partition_fetch_bytes=4 << 20
+    )
+    await consumer.start()
+    try:
+        consumer.assign(list(since))
+        for place, offset in since.items():
+            consumer.seek(place, offset)
+        yield Rows(consumer)
     finally:
         await consumer.stop()
 

@@ -1,7 +1,8 @@
 """What the loop is compared with, each in a process of its own: `python -m benchmarks.fraud_peers NAME --output TOPIC`.
 
-All read the three topics of transactions from their beginning, do `fraud_task`'s work and write one record per transaction
-to the output topic, until they are ended. `fraud_backlog` starts them, and counts what arrives on that topic.
+All read the three topics of transactions from their beginning, do `fraud_task`'s work and write the predictions to the
+output topic, until they are ended: in columns, as the real worker does, where they have a batch in hand; one record per
+transaction where their idiom is one by one. `fraud_backlog` starts them, and counts what arrives on that topic.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import tempfile
 import uuid
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -30,7 +32,7 @@ def group() -> str:
 
 
 def confluent(kafka: str, task: Task, output: str) -> None:
-    """No framework: librdkafka's consumer and producer, whole batches through the model, one record per answer."""
+    """No framework: librdkafka's consumer and producer, whole batches through the model, columns out."""
     from confluent_kafka import Consumer, Producer
 
     consumer = Consumer(
@@ -48,8 +50,8 @@ def confluent(kafka: str, task: Task, output: str) -> None:
             "bootstrap.servers": kafka,
             "acks": "all",
             "linger.ms": 5,
-            "batch.size": 512 << 10,
-            "queue.buffering.max.messages": 1_000_000,
+            "batch.size": 1 << 20,
+            "message.max.bytes": 2 << 20,
         }
     )
     consumer.subscribe(TOPICS)
@@ -61,9 +63,8 @@ def confluent(kafka: str, task: Task, output: str) -> None:
         for (topic, partition), found in records.items():
             events = task.decode([message.value() for message in found])
             offsets, stamps = [m.offset() for m in found], [m.timestamp()[1] for m in found]
-            answers = task.answer(events, topic, partition, offsets, stamps)
-            for message, answer in zip(found, answers, strict=True):
-                producer.produce(output, answer, message.key(), partition)
+            for answers in task.columns(events, topic, partition, offsets, stamps):
+                producer.produce(output, answers, partition=partition)
             producer.poll(0)
         producer.flush()
         if records:
@@ -71,7 +72,7 @@ def confluent(kafka: str, task: Task, output: str) -> None:
 
 
 async def aiokafka(kafka: str, task: Task, output: str) -> None:
-    """No framework: aiokafka, whole batches in and whole batches out."""
+    """No framework: aiokafka, whole batches through the model, columns out."""
     from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
     consumer = AIOKafkaConsumer(
@@ -82,7 +83,7 @@ async def aiokafka(kafka: str, task: Task, output: str) -> None:
         enable_auto_commit=False,
         max_partition_fetch_bytes=2 << 20,
     )
-    producer = AIOKafkaProducer(bootstrap_servers=kafka, acks="all", max_batch_size=512 << 10)
+    producer = AIOKafkaProducer(bootstrap_servers=kafka, acks="all", max_request_size=2 << 20)
     await consumer.start()
     await producer.start()
     while True:
@@ -90,20 +91,18 @@ async def aiokafka(kafka: str, task: Task, output: str) -> None:
         for where, found in (await consumer.getmany(timeout_ms=100)).items():
             events = task.decode([record.value for record in found])
             offsets, stamps = [r.offset for r in found], [r.timestamp for r in found]
-            answers = task.answer(events, where.topic, where.partition, offsets, stamps)
-            batch = producer.create_batch()
-            for record, answer in zip(found, answers, strict=True):
-                while batch.append(timestamp=None, key=record.key, value=answer) is None:
-                    sent.append(await producer.send_batch(batch, output, partition=where.partition))
-                    batch = producer.create_batch()
-            sent.append(await producer.send_batch(batch, output, partition=where.partition))
+            said = task.columns(events, where.topic, where.partition, offsets, stamps)
+            sent += [await producer.send(output, each, partition=where.partition) for each in said]
         if sent:
             await asyncio.gather(*sent)
             await consumer.commit()
 
 
-async def faust(kafka: str, task: Task, output: str) -> None:
-    """As Faust's guide has it: a `Record`, `take(within=1)`, one `send` per answer, delivery not awaited."""
+async def faust(kafka: str, task: Task, output: str, in_columns: bool = False) -> None:
+    """As Faust's guide has it: a `Record`, `take(within=1)`, one `send` per answer, delivery not awaited.
+
+    With `in_columns` one `send` per batch of a partition: what a user of Faust who does as we do would have.
+    """
     import faust
 
     class Transaction(faust.Record, serializer="json"):
@@ -134,7 +133,11 @@ async def faust(kafka: str, task: Task, output: str) -> None:
                 events = [_event(each.value) for each in found]
                 offsets = [each.message.offset for each in found]
                 stamps = [int(each.message.timestamp * 1000) for each in found]
-                for event, answer in zip(events, task.answer(events, topic, partition, offsets, stamps), strict=True):
+                if in_columns:
+                    for columns in task.columns(events, topic, partition, offsets, stamps):
+                        await answers.send(value=columns, partition=partition)
+                    continue
+                for event, answer in zip(events, task.singly(events, topic, partition, offsets, stamps), strict=True):
                     await answers.send(key=event.card_id, value=answer)
 
     app.agent(app.topic(*TOPICS, value_type=Transaction))(score)
@@ -152,7 +155,7 @@ def quix(kafka: str, task: Task, output: str) -> None:
 
     def score(value: dict[str, Any], key: bytes, timestamp_ms: int, headers: object) -> bytes:  # noqa: ARG001 - theirs
         where = message_context()
-        return task.answer([_event(value)], where.topic, where.partition, [where.offset], [timestamp_ms])[0]
+        return task.singly([_event(value)], where.topic, where.partition, [where.offset], [timestamp_ms])[0]
 
     for topic in topics:
         app.dataframe(topic).apply(score, metadata=True).to_topic(answers)
@@ -160,11 +163,11 @@ def quix(kafka: str, task: Task, output: str) -> None:
 
 
 def quix_sink(kafka: str, task: Task, output: str) -> None:
-    """Quix Streams with batches: its `BatchingSink` is handed what came since the last checkpoint, by partition."""
+    """Quix Streams with batches: its `BatchingSink` is handed what came since the last checkpoint, by partition; columns out."""
     from confluent_kafka import Producer
     from quixstreams.sinks import BatchingSink, SinkBatch
 
-    producer = Producer({"bootstrap.servers": kafka, "acks": "all", "linger.ms": 5, "batch.size": 512 << 10})
+    producer = Producer({"bootstrap.servers": kafka, "acks": "all", "linger.ms": 5, "message.max.bytes": 2 << 20})
 
     class Scores(BatchingSink):  # type: ignore[misc]  # it has no types here
         def write(self, batch: SinkBatch) -> None:
@@ -172,9 +175,8 @@ def quix_sink(kafka: str, task: Task, output: str) -> None:
                 found = list(items)
                 events = [_event(item.value) for item in found]
                 offsets, stamps = [item.offset for item in found], [item.timestamp for item in found]
-                answers = task.answer(events, batch.topic, batch.partition, offsets, stamps)
-                for item, answer in zip(found, answers, strict=True):
-                    producer.produce(output, answer, item.key, batch.partition)
+                for answers in task.columns(events, batch.topic, batch.partition, offsets, stamps):
+                    producer.produce(output, answers, partition=batch.partition)
                 producer.poll(0)
             producer.flush()
 
@@ -221,6 +223,7 @@ PEERS: dict[str, Callable[[str, Task, str], Any]] = {
     "confluent": confluent,
     "aiokafka": aiokafka,
     "faust": faust,
+    "faust-columns": partial(faust, in_columns=True),
     "quix": quix,
     "quix-sink": quix_sink,
 }

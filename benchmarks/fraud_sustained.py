@@ -3,10 +3,10 @@
 import asyncio
 import sys
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -23,12 +23,14 @@ from benchmarks.fraud_parts import (
     Ends,
     Gauge,
     Memory,
+    Rows,
     broker,
     children,
     decision,
     ends_of,
     joined,
     redis,
+    rows_since,
     worker,
 )
 from benchmarks.fraud_task import AGENT
@@ -116,23 +118,17 @@ class Sustained(Struct, frozen=True):
 
 
 class Tally:
-    """How many records came to the topics since it was made."""
+    """How many transactions came to the topics since it was made, and how many were predicted and decided."""
 
-    def __init__(self, ends: Ends, since: Mapping[TopicPartition, int]) -> None:
+    def __init__(self, ends: Ends, rows: Rows, since: Mapping[TopicPartition, int]) -> None:
         self.since = since
-        self._ends = ends
-
-    @classmethod
-    async def begin(cls, ends: Ends) -> Self:
-        return cls(ends, await ends.places([*SOURCES, ANSWERS, VERDICTS]))
+        self._ends, self._rows = ends, rows
 
     async def look(self) -> tuple[int, int, int]:
         """Transactions, predictions, decisions."""
-        now = await self._ends.places([*SOURCES, ANSWERS, VERDICTS])
-        more = Counter[str]()
-        for place, end in now.items():
-            more[place.topic] += end - self.since[place]
-        return sum(more[source] for source in SOURCES), more[ANSWERS], more[VERDICTS]
+        now = await self._ends.places(SOURCES)
+        rows = await self._rows.count()
+        return sum(end - self.since[place] for place, end in now.items()), rows[ANSWERS], rows[VERDICTS]
 
     async def drained(self) -> None:
         """Wait until everything is decided, or nothing more is for a while."""
@@ -146,21 +142,32 @@ class Tally:
             await asyncio.sleep(0.1)
 
 
+@asynccontextmanager
+async def tallying(
+    settings: Settings, ends: Ends, since: Mapping[TopicPartition, int] | None = None
+) -> AsyncIterator[Tally]:
+    """Counts from now on, or from these places."""
+    since = await ends.places([*SOURCES, ANSWERS, VERDICTS]) if since is None else since
+    counted = {place: offset for place, offset in since.items() if place.topic in (ANSWERS, VERDICTS)}
+    async with rows_since(settings, counted) as rows:
+        yield Tally(ends, rows, since)
+
+
 async def sustain(settings: Settings, load: Load, run: str) -> Sustained:
     """Run it. Raises `SystemNotReady` when a part does not start or ends early."""
     with children(settings, agent=worker(load.within_s), decision=decision()) as parts:
         await joined(settings, parts, GROUPS)
         async with ends_of(settings) as ends:
             start = await _warm_up(settings, load, f"{run}w", ends)
-            tally = await Tally.begin(ends)
             pids = {name: part.pid for name, part in parts.items()}
             gauge = Gauge({"broker": broker(settings), "redis": redis(settings), **pids})
-            before = gauge.cpu_s()
-            with children(settings, generator=generator(load, run, load.seconds, start)) as sending:
-                samples = await _watch(sending["generator"], parts, tally)
-                sent = told(sending["generator"])
-            await tally.drained()
-            after, memory = gauge.cpu_s(), gauge.memory()
+            async with tallying(settings, ends) as tally:
+                before = gauge.cpu_s()
+                with children(settings, generator=generator(load, run, load.seconds, start)) as sending:
+                    samples = await _watch(sending["generator"], parts, tally)
+                    sent = told(sending["generator"])
+                await tally.drained()
+                after, memory = gauge.cpu_s(), gauge.memory()
     made = int(sent["made"])
     cpu_s = {"generator": sent["cpu_s"], **{name: after[name] - before[name] for name in before}}
     return Sustained(
@@ -198,12 +205,12 @@ async def _warm_up(settings: Settings, load: Load, run: str, ends: Ends) -> date
     """The same load for a while; when it is decided. Returns the event time at which the rest begins."""
     if not load.warm_up_s:
         return load.start
-    tally = await Tally.begin(ends)
-    with children(settings, warm_up=generator(load, run, load.warm_up_s, load.start)) as sending:
-        while sending["warm_up"].pid() is not None:  # noqa: ASYNC110 - a process
-            await asyncio.sleep(0.05)
-        told(sending["warm_up"])
-    await tally.drained()
+    async with tallying(settings, ends) as tally:
+        with children(settings, warm_up=generator(load, run, load.warm_up_s, load.start)) as sending:
+            while sending["warm_up"].pid() is not None:  # noqa: ASYNC110 - a process
+                await asyncio.sleep(0.05)
+            told(sending["warm_up"])
+        await tally.drained()
     return load.start + timedelta(days=int(load.days(load.warm_up_s)) + 1)
 
 

@@ -1,18 +1,21 @@
 """The work of the card fraud benchmark: bytes of transactions in, bytes of predictions out. The same for everybody.
 
 `fraud_peers` puts it into plain Faust, Quix Streams and no framework at all: the same model, the same features with the same
-state, and the same JSON out as the real worker's, so that what differs is the machinery around it.
+state, and the same JSON out as the real worker's (columns; one prediction to a record for who sends them singly), so that
+what differs is the machinery around it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import msgspec
+import numpy as np
 
 from app.agent import find
 from app.events import TransactionMade
 from app.modes.stream import load
-from app.predictions import Prediction
+from app.modes.tables import MOST_ROWS
+from app.predictions import Details, PredictionBatch
 from app.registry import open_registry
 from app.settings import Settings
 
@@ -27,13 +30,13 @@ class Task:
         self._agent, self._model, self._version = ready.agent, ready.model, ready.version
         self._states: dict[int, object] = {}
         self._decoder = msgspec.json.Decoder(TransactionMade)
-        self._encoder = msgspec.json.Encoder()
+        self._encode = msgspec.json.Encoder().encode
 
     def decode(self, values: Sequence[bytes]) -> list[TransactionMade]:
         """Many at once."""
         return self._decoder.decode_lines(b"\n".join(values))
 
-    def answer(
+    def columns(
         self,
         events: Sequence[TransactionMade],
         topic: str,
@@ -41,36 +44,54 @@ class Task:
         offsets: Sequence[int],
         timestamps_ms: Sequence[int],
     ) -> list[bytes]:
-        """One prediction per event of one partition, in order."""
+        """The predictions on events of one partition, in order, as records of `MOST_ROWS` at most."""
+        return [self._encode(batch) for batch in self._batches(events, topic, partition, offsets, timestamps_ms)]
+
+    def singly(
+        self,
+        events: Sequence[TransactionMade],
+        topic: str,
+        partition: int,
+        offsets: Sequence[int],
+        timestamps_ms: Sequence[int],
+    ) -> list[bytes]:
+        """The same, one record to each."""
+        batches = self._batches(events, topic, partition, offsets, timestamps_ms)
+        return [self._encode(said) for batch in batches for said in batch.rows()]
+
+    def _batches(
+        self,
+        events: Sequence[TransactionMade],
+        topic: str,
+        partition: int,
+        offsets: Sequence[int],
+        timestamps_ms: Sequence[int],
+    ) -> Iterator[PredictionBatch]:
         agent = self._agent
         scores = agent.score(self._model, events, self._state(partition))
-        at, encode = datetime.now(UTC), self._encoder.encode
-        now_ms = at.timestamp() * 1000
-        details = scores.details or [None] * len(events)
-        return [
-            encode(
-                Prediction(
-                    event_id=event.event_id,
-                    subject_id=event.subject_id,
-                    user_id=event.user_id,
-                    kind=event.kind,
-                    model=agent.name,
-                    version=self._version,
-                    value=value,
-                    unit=agent.unit,
-                    topic=topic,
-                    partition=partition,
-                    offset=offset,
-                    event_at=event.at,
-                    at=at,
-                    latency_ms=max(0.0, now_ms - timestamp_ms),
-                    detail=detail,
-                )
+        at, details = datetime.now(UTC), Details.of(scores.details)
+        latencies_ms = np.maximum(at.timestamp() * 1000 - np.array(timestamps_ms, np.float64), 0.0).round(3)
+        for first in range(0, len(events), MOST_ROWS):
+            some = slice(first, min(first + MOST_ROWS, len(events)))
+            made = events[some]
+            yield PredictionBatch(
+                kind=made[0].kind,
+                model=agent.name,
+                version=self._version,
+                unit=agent.unit,
+                topic=topic,
+                partition=partition,
+                at=at,
+                event_id=[event.event_id for event in made],
+                subject_id=[event.subject_id for event in made],
+                user_id=[event.user_id for event in made],
+                key=[event.key for event in made],
+                event_at=[event.at for event in made],
+                offset=list(offsets[some]),
+                value=scores.values[some].tolist(),
+                latency_ms=latencies_ms[some].tolist(),
+                detail=details.columns(range(some.start, some.stop)),
             )
-            for event, value, detail, offset, timestamp_ms in zip(
-                events, scores.values.tolist(), details, offsets, timestamps_ms, strict=True
-            )
-        ]
 
     def _state(self, partition: int) -> object:
         if self._agent.state is None:

@@ -1,7 +1,7 @@
 """The audit and the figures of the fraud benchmark: a loss, a double and a growing lag must show."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,7 +12,7 @@ from app.settings import Settings
 from benchmarks.fraud_audit import Audit, Fate, audit
 from benchmarks.fraud_backlog import OURS, Drained, ratios
 from benchmarks.fraud_kill import Killed
-from benchmarks.fraud_parts import ANSWERS, SOURCES, VERDICTS, ends_of
+from benchmarks.fraud_parts import ANSWERS, SOURCES, VERDICTS, ends_of, rows_since
 from benchmarks.fraud_show import sparkline
 from benchmarks.fraud_sustained import Load, Sample, growth
 from simulator.wire import transaction_id
@@ -26,10 +26,28 @@ async def _audit(settings: Settings, run: str, predicted: Iterable[int], decided
         since = await ends.places([*SOURCES, ANSWERS, VERDICTS])
     for topic, numbers in ((SOURCES[0], range(10)), (ANSWERS, predicted), (VERDICTS, decided)):
         for name in (run, f"{run}x"):
-            values = [json.dumps({"event_id": transaction_id(name, n)}, separators=(",", ":")) for n in numbers]
+            values = [json.dumps({"event_id": ids}, separators=(",", ":")) for ids in _ids(topic, name, list(numbers))]
             await producer.send([Outgoing(topic, b"k", value.encode()) for value in values])
     await producer.close()
     return await audit(settings, run, 10, since)
+
+
+def _ids(topic: str, run: str, numbers: Sequence[int]) -> list[object]:
+    """One to a record, of transactions; of others in columns of three."""
+    ids = [transaction_id(run, n) for n in numbers]
+    return list(ids) if topic in SOURCES else [ids[at : at + 3] for at in range(0, len(ids), 3)]
+
+
+async def test_rows_are_counted_as_they_come(settings: Settings) -> None:
+    await topic_admin.ensure(settings)
+    producer, value = KafkaProducer(settings.kafka or ""), b'{"type":"t","event_id":["a","b:c"],"value":["x"]}'
+    async with ends_of(settings) as ends, rows_since(settings, await ends.places([ANSWERS, VERDICTS])) as rows:
+        assert (await rows.count())[ANSWERS] == 0
+        await producer.send([Outgoing(ANSWERS, None, value), Outgoing(ANSWERS, None, b'{"event_id":"single"}')])
+        await producer.send([Outgoing(VERDICTS, None, value), Outgoing(VERDICTS, None, b'{"event_id":[]}')])
+        found = await rows.count()
+    await producer.close()
+    assert (found[ANSWERS], found[VERDICTS]) == (3, 2)
 
 
 async def test_a_whole_run_is_whole(settings: Settings, namespace: str) -> None:
