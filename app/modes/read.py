@@ -64,6 +64,7 @@ async def reader(brokers: str, topic: str, partition: int) -> AsyncIterator[Read
         async with _answers():
             await consumer.start()
         consumer.assign([where])
+        await asyncio.sleep(0)  # lets aiokafka's tasks begin: to stop one that has not raises CancelledError
         yield Reader(consumer, where)
     finally:
         await consumer.stop()

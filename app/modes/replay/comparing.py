@@ -13,6 +13,7 @@ import numpy as np
 from msgspec import Struct, field
 from numpy.typing import NDArray
 
+from app.modes.replay.plan import Place
 from app.modes.replay.rows import Answers, Columns
 from app.predictions import Prediction
 
@@ -20,13 +21,6 @@ SHOWN = 1000
 """Differences kept with their values; the others are counted."""
 
 _encode = msgspec.json.Encoder().encode
-
-
-class Place(NamedTuple):
-    """A partition of an input topic."""
-
-    topic: str
-    partition: int
 
 
 class Difference(Struct, frozen=True):

@@ -4,7 +4,7 @@ Kept as JSON with the run, so that whoever continues it, here or on another mach
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
@@ -53,6 +53,13 @@ class Rows(Struct, frozen=True, tag="rows"):
     events: str | None = None
 
 
+class Place(NamedTuple):
+    """A partition of a topic."""
+
+    topic: str
+    partition: int
+
+
 class Part(Struct, frozen=True):
     """A range of one partition.
 
@@ -70,10 +77,26 @@ class Part(Struct, frozen=True):
     end: int
 
 
+class Order(Struct, frozen=True):
+    """What an agent said live of the records of a span, which tells in which order it had read them.
+
+    Attributes:
+        part: of the topic of its predictions.
+    """
+
+    agent: str
+    part: Part
+
+
 class Span(Struct, frozen=True):
-    """What one lane reads, in order: one range, or several merged by the timestamps of their records."""
+    """What one lane reads, in order: one range, or several merged by the timestamps of their records.
+
+    Attributes:
+        order: for a state over several topics: how they were read live, as far as that is known.
+    """
 
     parts: tuple[Part, ...]
+    order: Order | None = None
 
     @property
     def topics(self) -> tuple[str, ...]:

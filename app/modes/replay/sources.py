@@ -7,7 +7,7 @@ on how the records arrived: whoever does a slice again does the same.
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
@@ -20,12 +20,12 @@ from app.codec import Decoder, Record
 from app.errors import ConfigurationError
 from app.events import AnyEvent
 from app.modes.read import reader
+from app.modes.replay.course import along
 from app.modes.replay.decoding import MixedDecoder
-from app.modes.replay.merging import merged
-from app.modes.replay.plan import EVERY, Part, Span, TopicRange
+from app.modes.replay.plan import EVERY, Order, Part, Span, TopicRange
 from app.modes.stream import heard, inputs
 from app.settings import Settings
-from app.topics import Found, Topic
+from app.topics import Found, Topic, predictions_of
 
 SLICE_RECORDS, SLICE_BYTES = 16_384, 8 << 20
 """Of one transaction: some tenths of a second of work, which is what a kill -9 costs, and memory that is bounded too when
@@ -94,7 +94,8 @@ class TopicSource:
     async def spans(self, agent: Agent) -> list[Span]:
         """Lanes of a partition each, cut further for an agent without state; one for all if workers share a state.
 
-        A state over several topics has a lane per partition number, through that partition of each and all it hears.
+        A state over several topics has a lane per partition number, through that partition of each and all it hears, in the
+        order in which they were read live; what was never answered, by time.
         """
         wanted = self._topics(agent)
         if self.mixes(agent):
@@ -112,17 +113,30 @@ class TopicSource:
         return agent.state is not None and len(self._inputs(agent)) + len(self._heard(agent)) > 1
 
     async def _mixed(self, agent: Agent, wanted: Sequence[Topic]) -> list[Span]:
+        if self._wanted.offsets:
+            raise ConfigurationError(
+                f"--offsets: {agent.name} keeps one state over several topics, so say from when to when: --from, --to"
+            )
+        orders = await self._orders(agent)  # first, so that whatever stands behind an answer lies before the ends below
         by_number = defaultdict[int, list[Part]](list)
         for topic in self._inputs(agent):
             for part in await self._parts(topic, agent):
                 by_number[part.partition].append(part if topic in wanted else _only_known(part))
         told = [
-            _only_known(await self._part(topic.name, number, remembers=True, whole=True))
+            _only_known(await self._whole(topic.name, number))
             for topic in self._heard(agent)
             for number in range((await self._described(topic)).partitions)
         ]
         asked = {number: own for number, own in by_number.items() if any(part.start < part.end for part in own)}
-        return [Span((*own, *told)) for _, own in sorted(asked.items())]
+        return [Span((*own, *told), orders.get(number)) for number, own in sorted(asked.items())]
+
+    async def _orders(self, agent: Agent) -> dict[int, Order]:
+        """Partition number -> what tells in which order it was read."""
+        topic = predictions_of(agent.consumes[0].kind)
+        found = (await topic_admin.describe(self._settings, [topic])).topics.get(topic.name)
+        numbers = range(found.partitions if found is not None else 0)
+        parts = [await self._whole(topic.name, number) for number in numbers]
+        return {part.partition: Order(agent.name, part) for part in parts}
 
     def decoder(self, agent: Agent) -> Decoder[AnyEvent]:
         topics = [*self._inputs(agent), *self._heard(agent)]
@@ -163,13 +177,15 @@ class TopicSource:
             raise ConfigurationError(f"there is no topic {topic.name} on {self._settings.kafka}")
         return found
 
-    async def _part(self, topic: str, partition: int, remembers: bool, whole: bool = False) -> Part:
-        """Fixed now: what is logged from here on is not part of the replay. `whole`: whatever range is asked for."""
+    async def _whole(self, topic: str, partition: int) -> Part:
+        """Fixed now: what is logged from here on is not part of the replay."""
         async with reader(self._brokers, topic, partition) as source:
             least, most = await source.bounds()
-        if whole:
-            return Part(topic, partition, least, least, most)
-        wanted = self._wanted.offsets
+        return Part(topic, partition, least, least, most)
+
+    async def _part(self, topic: str, partition: int, remembers: bool) -> Part:
+        whole = await self._whole(topic, partition)
+        least, most, wanted = whole.first, whole.end, self._wanted.offsets
         start, end = wanted.get(partition) or wanted.get(EVERY) or (least, most)
         start, end = min(max(start, least), most), min(max(end, least), most)
         if self._wanted.since is not None:
@@ -199,20 +215,10 @@ class TopicSource:
             yield Slice([], span.size)  # what lies at the end was compacted away, or is no record
 
     async def _merged(self, span: Span, position: int) -> AsyncGenerator[Slice, None]:
-        """By timestamp; read from the beginning, for a position says how many came, not from where."""
+        """Read from the beginning, for a position says how many came, not from where."""
         passed = 0
-        async with AsyncExitStack() as stack:
-            parts = []
-            for part in span.parts:
-                source = await stack.enter_async_context(reader(self._brokers, part.topic, part.partition))
-                least, _ = await source.bounds()
-                if position and part.first < min(least, part.end):
-                    raise ConfigurationError(
-                        f"{part.topic}/{part.partition} has forgotten what lay before offset {least} since this run began, "
-                        "so it cannot be continued: start anew"
-                    )
-                parts.append(source.records(part.first, part.end))
-            async for records in sliced(merged(parts), self._most):
+        async with aclosing(along(self._brokers, span, resumed=position > 0)) as pieces:
+            async for records in sliced(pieces, self._most):
                 passed += len(records)
                 if passed > position:
                     fresh = records[-(passed - position) :] if passed - position < len(records) else records

@@ -13,7 +13,8 @@ from sqlalchemy import select
 
 from app.codec import SOURCE, Decoder, Record
 from app.modes.read import reader
-from app.modes.replay.comparing import NOTHING, Place, Table, Tabling, Verified, compare, digest_of, tables, unsaid
+from app.modes.replay.comparing import NOTHING, Table, Tabling, Verified, compare, digest_of, tables, unsaid
+from app.modes.replay.plan import Place
 from app.modes.replay.score import Scoring, ahead, memory_of
 from app.modes.replay.sources import Source, Within
 from app.modes.stream import Ready

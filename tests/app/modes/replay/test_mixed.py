@@ -8,21 +8,20 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from app import topic_admin
+from app.agent import Agent
 from app.bus import Outgoing
 from app.codec import Decoder, Record, encode
 from app.errors import ConfigurationError
 from app.events import AnyTransaction, FraudReported, TransactionMade
 from app.modes.read import reader
-from app.modes.replay.comparing import Place, Table
-from app.modes.replay.plan import Chosen, TopicRange
-from app.modes.replay.retrace import Batch, chains, retrace
+from app.modes.replay.plan import Chosen, Span, TopicRange
+from app.modes.replay.retrace import retrace
 from app.modes.replay.run import Worker
 from app.modes.replay.score import load
 from app.modes.replay.sources import TopicSource
@@ -35,7 +34,7 @@ from app.topics import CARD_PREDICTIONS, Topic
 from tests.app.modes.replay.faults import Died, Once
 
 SOURCES = ("atm", "online", "pos")
-COUNT = 400
+COUNT = 240
 _events = Decoder[AnyTransaction](AnyTransaction)
 
 
@@ -74,6 +73,12 @@ class Bank:
             [outgoing(each, reports if isinstance(each, FraudReported) else names[each.source]) for each in events]
         )
 
+    async def said(self) -> dict[str, float]:
+        """Event id -> what was said of it first."""
+        records = await self.stage.read(CARD_PREDICTIONS.name)
+        batches = [msgspec.json.decode(record.value, type=PredictionBatch) for record in records]
+        return {row.event_id: row.value for batch in reversed(batches) for row in batch.rows()}
+
     async def log(self) -> list[Record]:
         """All transactions and reports, in the order in which a replay reads them."""
         records = []
@@ -82,6 +87,19 @@ class Bank:
                 async with reader(self.stage.settings.kafka, topic.name, partition) as source:
                     records += [one async for some in source.records(*await source.bounds()) for one in some]
         return sorted(records, key=lambda record: record.timestamp_ms)
+
+
+class Named:
+    """A source that an agent reads under the name it bore live."""
+
+    def __init__(self, source: TopicSource, live: Ready) -> None:
+        self._source, self._live = source, live
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    async def spans(self, _: Agent) -> list[Span]:
+        return await self._source.spans(self._live.agent)
 
 
 def told(made: TransactionMade) -> FraudReported:
@@ -151,7 +169,7 @@ async def test_a_run_whose_beginning_is_forgotten_is_not_continued(bank: Bank, d
     with pytest.raises(Died):
         await desk.worker(book, "fraud", Once(source, 3)).run()
     forgotten = {
-        TopicPartition(topic.name, partition): RecordsToDelete(before_offset=5)
+        TopicPartition(topic.name, partition): RecordsToDelete(before_offset=-1)
         for topic in bank.own
         for partition in range(bank.stage.settings.partitions)
     }
@@ -159,8 +177,24 @@ async def test_a_run_whose_beginning_is_forgotten_is_not_continued(bank: Bank, d
     await client.start()
     await client.delete_records(forgotten)
     await client.close()
-    with pytest.raises(ConfigurationError, match="has forgotten what lay before offset 5"):
+    with pytest.raises(ConfigurationError, match="has forgotten what lay before"):
         await desk.worker(book, "fraud", source).run()
+
+
+async def test_in_the_order_in_which_it_was_read_live(bank: Bank, replay: Any) -> None:
+    """Two workers, one after the other; what came while none was there and what nobody answered is read, too."""
+    stage = bank.stage
+    for seed in (1, 2):
+        await bank.put(bank.life(seed))
+        await stage.finished(stage.loop_of(bank.ready, bank.own, bank.heard), seed * COUNT)
+    live = await bank.said()
+    await bank.put(bank.life(3))
+    source = Named(bank.source(most=50), bank.ready)
+    kept = {row[2]: row[4] for row in await replay("r", source, 2, 3)}
+    assert len(kept) == 3 * COUNT
+    assert {event_id: kept[event_id] for event_id in live} == live
+    by_time = await one_by_one(bank)
+    assert any(by_time[event_id] != live[event_id] for event_id in live)
 
 
 async def test_said_live_and_again_to_the_bit_though_a_worker_was_killed(bank: Bank, start_worker: Any) -> None:
@@ -173,8 +207,7 @@ async def test_said_live_and_again_to_the_bit_though_a_worker_was_killed(bank: B
     process.kill()
     process.wait()
     await bank.put(bank.life(3))
-    loop = stage.loop_of(bank.ready, bank.own, bank.heard)
-    await stage.finished(loop, 3 * COUNT)
+    await stage.finished(stage.loop_of(bank.ready, bank.own, bank.heard), 3 * COUNT)
 
     found = await retrace(bank.ready, bank.source(), brokers)
     assert (found.differing, found.unsaid, found.unplaced) == (0, 0, 0)
@@ -202,17 +235,3 @@ async def test_said_live_and_again_to_the_bit_though_a_worker_was_killed(bank: B
 
 def replace_value(said: PredictionBatch, value: float) -> PredictionBatch:
     return msgspec.structs.replace(said, value=[value, *said.value[1:]])
-
-
-def batch(topic: str, offsets: Sequence[int], **before: int) -> Batch:
-    numbers = np.array(offsets)
-    table = Table(numbers, numbers.astype(np.float64), numbers.astype(np.uint64))
-    return Batch(Place(topic, 0), table, {Place(name, 0): offset for name, offset in before.items()})
-
-
-def test_what_was_said_twice_makes_a_second_chain_and_no_third() -> None:
-    first = [batch("a", [0, 1, 2], a=0, b=0), batch("b", [0, 1], a=3, b=0)]
-    again = [batch("b", [0, 1], a=1, b=0), batch("a", [1, 2], a=1, b=2)]
-    onward = [batch("a", [3], a=3, b=2)]
-    later = [batch("a", [3], a=3, b=2), batch("b", [2], a=4, b=2)]
-    assert chains([*first, *again, *onward, *later]) == [[*first, *onward, later[1]], [*again, later[0]]]
