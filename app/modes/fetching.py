@@ -1,5 +1,7 @@
 """One fetch for all: consumers of one process that ask the broker for the same records share its answer.
 
+And none that waits long while somebody would like to ask for more.
+
 Between the consumers of `app.modes.transport` and their connections. Agents that share a process mostly read one topic
 at one position; each asking for itself was a round trip more per agent and ride (docs/decisions/0005). What a fetch
 answers depends on partitions and offsets alone, never on the group: assignment, positions and commits stay each group's
@@ -33,6 +35,11 @@ _KEPT_BYTES = 64 << 10
 """Larger answers are not kept: whoever reads a backlog gains nothing from them, and they would hold memory."""
 
 
+CROWDED_WAIT_MS = 50
+"""How long a fetch may wait for records while a partition is left out of it, because what was fetched of that one has found
+no room yet: only the next fetch can ask for it again."""
+
+
 class SharedFetches:
     """What the consumers of one process have asked, and what they were answered lately; they must be of one cluster."""
 
@@ -44,12 +51,14 @@ class SharedFetches:
     def join(self, consumer: AIOKafkaConsumer) -> None:
         """From now on this consumer, which is not started yet, shares its fetches."""
         client = consumer._client  # noqa: SLF001 - aiokafka has no public way
-        client.send = partial(self._send, client.send)
+        client.send = partial(self._send, consumer, client.send)
 
-    async def _send(self, send: Send, node_id: int, request: Any, **options: Any) -> Any:
+    async def _send(self, consumer: AIOKafkaConsumer, send: Send, node_id: int, request: Any, **options: Any) -> Any:
         """Replaces the client's `send`: whatever is no fetch goes straight through."""
         if not isinstance(request, FetchRequest):
             return await send(node_id, request, **options)
+        if consumer._fetcher._records:  # noqa: SLF001 - fetched, and not taken
+            request._max_wait_ms = min(request._max_wait_ms, CROWDED_WAIT_MS)  # noqa: SLF001
         question = _question(node_id, request)
         at, answer = self._answered.get(question, (-math.inf, None))
         if self._clock() - at < _KEPT_S:

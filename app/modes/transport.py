@@ -29,9 +29,10 @@ from app.modes.unpacking import arrival, unpack
 FETCH_BYTES = 1 << 20
 """At most so much of a partition per fetch: about 4,000 ride events, one batch of the usual `max_batch`."""
 
-_FETCH_WAIT_MS = 250
-"""A record that arrives ends the wait at once. But a partition that had no room when the fetch was sent waits for its end;
-and each idle member costs the broker as many fetches: at 100 ms, eleven members kept it 19 % busy doing nothing."""
+_FETCH_WAIT_MS = 500
+"""A record that arrives ends the wait at once. But whatever else is asked on the same connection (where a log ends, after a
+rebalance) waits for its end; and each idle member costs the broker as many fetches: at 250 ms, 26 members kept it 10 % busy,
+and themselves as much, doing nothing."""
 
 Committable = Mapping[TopicPartition, int]
 BeforeCommit = Callable[[Committable, bool], Awaitable[Committable]]
@@ -102,8 +103,7 @@ class InLoop(driver.AIOKafkaConsumerThread):
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
         )
-        if self.consumer.app.fetches is not None:
-            self.consumer.app.fetches.join(consumer)
+        (self.consumer.app.fetches or SharedFetches()).join(consumer)
         return consumer
 
     async def _fetch_records(

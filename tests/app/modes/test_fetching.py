@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.fetch import FetchRequest
 
 from app.bus import Outgoing
-from app.modes.fetching import SharedFetches
+from app.modes.fetching import CROWDED_WAIT_MS, SharedFetches
 from app.modes.group import Group
 from app.modes.progress import RecordBatch
 
@@ -23,12 +23,19 @@ class Asker:
     def __init__(self, fetches: SharedFetches, answer: Answer) -> None:
         self.sent = 0
         self._answer = answer
-        self._client = SimpleNamespace(send=self._send)
+        self._client, self._fetcher = SimpleNamespace(send=self._send), SimpleNamespace(_records={})
+        self.patience_ms: list[int] = []
         fetches.join(self)  # type: ignore[arg-type]  # all that is asked of a consumer is its client
 
-    async def _send(self, _node_id: int, _request: Any) -> Any:
+    async def _send(self, _node_id: int, request: Any) -> Any:
         self.sent += 1
+        if isinstance(request, FetchRequest):
+            self.patience_ms.append(request._max_wait_ms)
         return await self._answer()
+
+    def crowd(self) -> None:
+        """Something was fetched that nobody has taken."""
+        self._fetcher._records["rides", 7] = object()
 
     async def ask(self, *offsets: int) -> Any:
         return await self._client.send(1, fetch(*offsets))
@@ -54,6 +61,14 @@ async def none() -> Any:
 @pytest.fixture
 def fetches() -> SharedFetches:
     return SharedFetches()
+
+
+async def test_a_fetch_that_leaves_a_partition_out_is_short(fetches: SharedFetches) -> None:
+    asker = Asker(fetches, none)
+    await asker.ask(1, 2)
+    asker.crowd()
+    await asker.ask(1, 3)
+    assert asker.patience_ms == [250, CROWDED_WAIT_MS]
 
 
 async def test_who_asks_the_same_shares_the_answer_at_the_time_and_a_moment_later(fetches: SharedFetches) -> None:
@@ -134,9 +149,9 @@ async def test_whatever_is_no_fetch_goes_straight_through(fetches: SharedFetches
 class Counting(SharedFetches):
     wanted = asked = 0
 
-    async def _send(self, send: Any, node_id: int, request: Any, **options: Any) -> Any:
+    async def _send(self, consumer: Any, send: Any, node_id: int, request: Any, **options: Any) -> Any:
         self.wanted += isinstance(request, FetchRequest)
-        return await super()._send(send, node_id, request, **options)
+        return await super()._send(consumer, send, node_id, request, **options)
 
     def _ask(self, *args: Any) -> Any:
         self.asked += 1
