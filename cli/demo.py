@@ -16,7 +16,7 @@ _READY_S = 60.0
 
 def demo(
     rate: Annotated[float, typer.Option(help="new rides and uploads per second")] = 4.0,
-    cards: Annotated[float, typer.Option(help="card transactions per second; 0 for none", min=0.0)] = 8.0,
+    cards: Annotated[float, typer.Option(help="card transactions per second; 0 for none", min=0.0)] = 12.0,
     speed: Annotated[float, typer.Option(help="how many times faster than life a ride runs")] = 30.0,
     seed: Annotated[int, typer.Option(help="the same seed makes the same rides, uploads and transactions")] = 0,
 ) -> None:

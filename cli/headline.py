@@ -40,11 +40,12 @@ def uses(status: Status) -> list[Text]:
         for name, words in _WORDS.items()
     }
     if cards:
-        uses["cards"] = _worth(cards)
+        uses["cards"] = worth(cards)
     return [Text.assemble((f"{name:9}", "cyan"), _figures(figures)) for name, figures in uses.items() if figures]
 
 
-def _worth(cards: CardFigures) -> list[tuple[str, str]]:
+def worth(cards: CardFigures) -> list[tuple[str, str]]:
+    """What the decisions on cards were worth: figures, and what each is."""
     figures = [
         (f"{cards.allowed:,}", "allowed"),
         (f"{cards.reviewed:,}", "to review"),

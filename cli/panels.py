@@ -14,7 +14,7 @@ from rich.text import Text
 
 from app.live import LiveDecision
 from app.sql.ledger import LiveError
-from cli.headline import headline, rate, uses
+from cli.headline import headline, rate, uses, worth
 from cli.picture import AgentStatus, Picture, Process
 
 NARROW = 110
@@ -25,6 +25,9 @@ TALL = 40
 
 HELD_SHARE = 5
 """One line in so many, at most, is for a card payment that is held."""
+
+HELD_NARROW = 4
+"""So many of them are shown where the panels stand one under the other."""
 
 BEHIND = 1000
 """Records of lag from which on it is worth a look: more than one micro-batch holds in an idle system."""
@@ -43,32 +46,26 @@ _ID = 12
 
 def screen(picture: Picture, width: int, height: int) -> RenderableType:
     """The whole view, for a terminal of this size; a small one goes without the live error and the held payments."""
-    decisions = _decided(picture, height // HELD_SHARE if height >= TALL or width >= NARROW else 0)
+    decisions = Layout(_titled("Rides and uploads, as they are decided", decisions_table(picture.decisions)), ratio=3)
     parts = Layout(_titled("Parts", parts_table(picture.status.agents, picture.processes)), ratio=3)
     errors = Layout(_titled("Live error", errors_table(picture.status.errors)), ratio=2)
     body = Layout()
     if width < NARROW:
-        body.split_column(decisions, parts, *([errors] if height >= TALL else []))
+        body.split_column(decisions, *([*_held(picture, HELD_NARROW), parts, errors] if height >= TALL else [parts]))
     else:
-        side = Layout(ratio=2)
+        decided, side = Layout(ratio=3), Layout(ratio=2)
+        decided.split_column(decisions, *_held(picture, height // HELD_SHARE))
         side.split_column(parts, errors)
-        body.split_row(decisions, side)
+        body.split_row(decided, side)
     whole = Layout()
     whole.split_column(Layout(headline(picture), size=len(uses(picture.status)) + 4), body)
     return whole
 
 
-def _decided(picture: Picture, most_held: int) -> Layout:
-    """Rides and uploads, and below them the latest card payments that are held."""
-    latest = Layout(_titled("Rides and uploads, as they are decided", decisions_table(picture.decisions)))
-    rows = picture.held[:most_held]
-    if not rows:
-        latest.ratio = 3
-        return latest
-    cards = Layout(_titled("Card payments held", decisions_table(rows)), size=len(rows) + 3)
-    both = Layout(ratio=3)
-    both.split_column(latest, cards)
-    return both
+def _held(picture: Picture, most: int) -> list[Layout]:
+    """The latest card payments that are held, if there are any."""
+    rows = picture.held[:most]
+    return [Layout(_titled("Card payments held", decisions_table(rows)), size=len(rows) + 3)] if rows else []
 
 
 def line(picture: Picture) -> str:
@@ -80,6 +77,7 @@ def line(picture: Picture) -> str:
         *(f"{name} {rate(value)}/s" for name, value in status.rates.items()),
         *([f"lag {sum(agent.lag for agent in status.agents):,}"] if status.agents else []),
         *([f"error: {', '.join(errors)}"] if errors else []),
+        *([f"cards: {', '.join(map(' '.join, worth(status.cards)))}"] if status.cards else []),
     ]
     return " · ".join(parts)
 

@@ -14,8 +14,9 @@ from simulator.pace import paced
 from simulator.plan import parted
 from simulator.scenario import Options, Scenario
 
-CARDS = 60
-"""At eight transactions a second a day takes 15 s and a fraud is reported after 105 s; some ten a minute are held."""
+CARDS = 120
+"""At twelve transactions a second a day takes 20 s and a fraud is reported after 140 s; some twelve a minute are held. With half
+of them, at half the rate, a minute may pass without one."""
 
 PAST_DAYS = 37
 """What `fraud` looks back on at most (`agents._cards`). Without it the first minutes would be spent on getting to know all."""
@@ -23,8 +24,8 @@ PAST_DAYS = 37
 PAST_S = 20.0
 """How long it takes to send that: a fraud is still reported four seconds later, and not before it is scored."""
 
-_APART = 200  # numbers, from one bank to the next: more than its terminals, of which there are two to a card
-_BANKS = 500_000  # then the numbers begin again: ids have eight digits
+_APART = 250  # numbers, from one bank to the next: more than its terminals, of which there are two to a card
+_BANKS = 400_000  # then the numbers begin again: ids have eight digits
 
 
 def options(run: str, now: datetime, rate: float, seed: int = 0) -> Options:

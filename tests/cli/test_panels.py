@@ -114,19 +114,26 @@ def test_a_payment_that_is_held_has_a_place_of_its_own() -> None:
     assert "Card payments held" not in rendered(panels.screen(picture(held=(charge,)), 80, 24), 80, 24)
 
 
+CARDS = CardFigures(
+    allowed=4784, reviewed=56, blocked=58, caught=58, caught_usd=5508.9, missed=6, missed_usd=39.2,
+    precision=0.5088, recall=0.9063, saved_usd=-12.5,
+)  # fmt: skip
+
+
+def test_the_line_tells_of_cards_where_there_are_any() -> None:
+    text = panels.line(picture(status=Status(cards=CARDS)))
+    assert text.startswith("live · cards: −$12 saved, 4,784 allowed, 56 to review, 58 blocked, 91% of frauds held")
+
+
 def test_the_headline_says_what_was_decided_of_each_use() -> None:
-    cards = CardFigures(
-        allowed=4784, reviewed=56, blocked=58, caught=58, caught_usd=5508.9, missed=6, missed_usd=39.2,
-        precision=0.5088, recall=0.9063, saved_usd=-12.5,
-    )  # fmt: skip
-    status = Status(decisions={"quote": 7, "keep": 20, "review": 60, "allow": 4784, "block": 58}, cards=cards)
+    status = Status(decisions={"quote": 7, "keep": 20, "review": 60, "allow": 4784, "block": 58}, cards=CARDS)
     text = rendered(headline(picture(status=status)), 150)
     assert row(text, "rides")[1:-1] == ["rides", "7", "quoted"]
     assert row(text, "uploads")[1:-1] == ["uploads", "20", "kept", "4", "to", "review"]
     assert (
         "−$12 saved   4,784 allowed   56 to review   58 blocked   91% of frauds held   51% of held were frauds" in text
     )
-    unknown = msgspec.structs.replace(cards, recall=None, precision=None)
+    unknown = msgspec.structs.replace(CARDS, recall=None, precision=None)
     early = rendered(headline(picture(status=msgspec.structs.replace(status, cards=unknown))), 150)
     assert "58 blocked" in early
     assert "saved" not in early
