@@ -20,13 +20,12 @@ const measure = (unit) => MEASURES[unit] ?? `mean absolute error, ${unit}`;
 const named = ({ model, stage }) => (stage === "correction" ? `${model}, corrected` : model);
 
 function drawUnit(node, unit, errors) {
-  const series = Map.groupBy(errors, (error) => `${named(error)} ${error.version}`);
-  const drawn = [...series].toSorted(([a], [b]) => a.localeCompare(b, "en", { numeric: true })).map(([name, points]) => ({
-    name, dashed: points[0].stage === "correction",
-    points: points.map(({ week, mae, brier, n }) => ({ x: week, y: brier ?? mae, n: count(n) })),
+  const groups = Map.groupBy(errors, (error) => `${named(error)} ${error.version}`);
+  const series = [...groups].toSorted(([a], [b]) => a.localeCompare(b, "en", { numeric: true })).map(([, found]) => ({
+    what: named(found[0]), version: found[0].version,
+    points: found.map(({ week, mae, brier, n }) => ({ x: week, y: brier ?? mae, n: count(n) })),
   }));
-  const weeks = [...new Set(errors.map((error) => error.week))];
-  lines(node, measure(unit), "week", "", weeks, drawn);
+  lines(node, measure(unit), [...new Set(errors.map((error) => error.week))], series);
 }
 
 /** As on the live page: the mean absolute error with its bias; the Brier score of a probability. */

@@ -17,7 +17,7 @@ export function showScores(scores) {
   histogram(byId("chart-histogram"), "How the scores are spread", scores.unit, scores.histogram);
   const drivers = scores.drivers.slice(0, DRIVERS);
   ranking(byId("chart-drivers"), "What moves them", "mean contribution, log-odds", drivers.map((each) => words(each.feature)), drivers.map((each) => each.mean));
-  line(byId("chart-trend"), "Run by run", "as of", `mean ${scores.unit}`, scores.trend.map((run) => ({ x: run.as_of, y: run.mean })));
+  line(byId("chart-trend"), "Run by run", "as of", `mean ${scores.unit}`, scores.trend.map((run) => ({ x: minute(run.as_of), y: run.mean })));
   showLikeliest(scores);
 }
 

@@ -2,6 +2,9 @@
 
 const CONFIG = { displayModeBar: false, responsive: true };
 
+const HUES = ["accent", "warn", "good", "bad", "muted"];
+const DASHES = ["solid", "dash", "dot", "dashdot"];
+
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 function layout(title, x, y, more = {}) {
@@ -41,25 +44,26 @@ export function ranking(node, title, what, names, values) {
   void Plotly.react(node, [bars], layout(title, what, ""), CONFIG);
 }
 
-/** A line over time or over any categories in order. */
+/** A line over categories in order. */
 export function line(node, title, x, y, points) {
   const drawn = {
     type: "scatter", mode: "lines+markers", x: points.map((point) => point.x), y: points.map((point) => point.y),
     line: { color: colour("accent"), width: 2 },
   };
-  void Plotly.react(node, [drawn], layout(title, x, y, { yaxis: { rangemode: "tozero" } }), CONFIG);
+  void Plotly.react(node, [drawn], layout(title, x, y, { xaxis: { type: "category", nticks: 6 }, yaxis: { rangemode: "tozero" } }), CONFIG);
 }
 
-/** Several lines over categories in order, by name: `series` of {name, points: [{x, y, n}], dashed}. */
-export function lines(node, title, x, y, categories, series) {
-  const hues = ["accent", "warn", "good", "bad", "muted"].map(colour);
-  const drawn = series.map(({ name, points, dashed }, at) => ({
-    type: "scatter", mode: "lines+markers", name, x: points.map((point) => point.x), y: points.map((point) => point.y),
-    line: { color: hues[at % hues.length], width: 2, dash: dashed ? "dot" : "solid" },
-    text: points.map((point) => point.n), hovertemplate: "%{x}: %{y:.3f} over %{text}<extra>%{fullData.name}</extra>",
+/** Several lines over categories in order: `series` of {what, version, points: [{x, y, n}]}; a colour each `what`, a dash each version. */
+export function lines(node, title, categories, series) {
+  const [whats, versions] = ["what", "version"].map((name) => [...new Set(series.map((each) => each[name]))]);
+  const drawn = series.map(({ what, version, points }) => ({
+    type: "scatter", mode: "lines+markers", name: `${what} ${version}`,
+    x: points.map((point) => point.x), y: points.map((point) => point.y), text: points.map((point) => point.n),
+    line: { color: colour(HUES[whats.indexOf(what) % HUES.length]), width: 2, dash: DASHES[versions.indexOf(version) % DASHES.length] },
+    hovertemplate: "%{x}: %{y:.3f} over %{text}<extra>%{fullData.name}</extra>",
   }));
-  const more = { xaxis: { type: "category", categoryorder: "array", categoryarray: categories }, yaxis: { rangemode: "tozero" } };
-  void Plotly.react(node, drawn, { ...layout(title, x, y, more), showlegend: true, legend: { orientation: "h", y: -0.3 } }, CONFIG);
+  const more = { xaxis: { type: "category", categoryorder: "array", categoryarray: categories, nticks: 6, tickangle: 0 }, yaxis: { rangemode: "tozero" } };
+  void Plotly.react(node, drawn, { ...layout(title, "", "", more), showlegend: true, legend: { orientation: "h", y: -0.12 } }, CONFIG);
 }
 
 /** Means with their 95 % intervals about zero: below it is better. `points` of {x, mean, low, high, n}. */
