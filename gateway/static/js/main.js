@@ -57,7 +57,7 @@ function frame(now) {
   requestAnimationFrame(frame);
   if (paused) return;
   for (const subject of news) {
-    boards[subject.kind]?.offer(subject, now);
+    if (subject.decision?.action !== "allow") boards[subject.kind]?.offer(subject, now); // of payments, those that are held
     details.refresh(subject);
   }
   news.clear();

@@ -29,7 +29,7 @@ function render({ rates, agents, errors, decisions, cards, connections }) {
 
 /** What the decisions on card payments were worth, once a fraud is reported. */
 function showCards({ allowed, reviewed, blocked, precision, recall, saved_usd: saved }) {
-  setText(byId("charges-figures"), `${count(allowed)} allowed · ${count(reviewed)} to review · ${count(blocked)} blocked`);
+  setText(byId("charges-figures"), `${count(allowed)} allow · ${count(reviewed)} review · ${count(blocked)} block`);
   if (recall === null) return;
   setText(byId("cards-saved"), `${saved < 0 ? "−" : ""}$${count(Math.abs(saved))}`);
   setText(byId("cards-recall"), figure(recall, "probability"));
