@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(READY) ## run the whole system here, with simulated rides and uploads; Ctrl-C stops it
+demo: $(READY) ## run the whole system here, with simulated rides, uploads and card payments; Ctrl-C stops it
 	@$(BIN)/millrace demo
 
 test: $(READY) $(CLIENTS) ## all tests, on a real broker and a real Redis
