@@ -7,6 +7,7 @@ which reads along it, and `app.modes.replay.retrace`, which compares.
 """
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from operator import attrgetter
@@ -23,6 +24,10 @@ from app.modes.state import stands
 from app.predictions import PredictionBatch
 
 _offset = attrgetter("offset")
+
+UNSETTLED = 4096
+"""Batches of a partition that are looked back on. What is committed every quarter of a second is never so many, and a
+worker that is stuck is replaced after a minute."""
 
 
 class _Answered(Struct, tag_field="type", tag=str(PredictionBatch.__struct_config__.tag)):
@@ -42,6 +47,11 @@ class Stage(NamedTuple):
     place: Place
     before: Mapping[Place, int]
     end: int
+
+    def leads_to(self, other: "Stage") -> bool:
+        """Whether the state could have gone on from here to there."""
+        after = {**self.before, self.place: self.end}
+        return all(after[place] <= offset for place, offset in other.before.items())
 
 
 class Course:
@@ -72,10 +82,13 @@ class Course:
 
 
 async def along(brokers: str, span: Span, resumed: bool = False) -> AsyncGenerator[list[Record], None]:
-    """All records of a span as they were read live, and by time what is not known to have been. Raises as `course`."""
+    """All records of a span as they were read live, and by time what is not known to have been. Raises as `course`.
+
+    What was answered a second time, because a worker was killed before it had committed, comes as it was read then.
+    """
     async with course(brokers, span, resumed) as way:
         if span.order is not None:
-            async for stage in stages(brokers, span.order, span):
+            async for stage in settled(stages(brokers, span.order, span)):
                 if way.leads_to(stage):
                     async for records in way.to(stage.before):
                         yield records
@@ -130,6 +143,19 @@ async def stages(brokers: str, order: Order, span: Span) -> AsyncIterator[Stage]
                 place, end = Place(answered.topic, answered.partition), answered.offset[-1] + 1
                 if (stage := stage_of(record, place, answered.offset[0], end, span)) is not None:
                     yield stage
+
+
+async def settled(all_stages: AsyncIterator[Stage], within: int = UNSETTLED) -> AsyncIterator[Stage]:
+    """Without those that a state was taken back behind: whoever took over began where its predecessor had last committed."""
+    waiting = deque[Stage]()
+    async for stage in all_stages:
+        while waiting and not waiting[-1].leads_to(stage):
+            waiting.pop()
+        waiting.append(stage)
+        if len(waiting) > within:
+            yield waiting.popleft()
+    for stage in waiting:
+        yield stage
 
 
 def stage_of(record: Record, place: Place, first: int, end: int, span: Span) -> Stage | None:

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -20,7 +20,8 @@ from app.codec import Decoder, Record, encode
 from app.errors import ConfigurationError
 from app.events import AnyTransaction, FraudReported, TransactionMade
 from app.modes.read import reader
-from app.modes.replay.plan import Chosen, Span, TopicRange
+from app.modes.replay.course import Stage, settled
+from app.modes.replay.plan import Chosen, Place, Span, TopicRange
 from app.modes.replay.retrace import retrace
 from app.modes.replay.run import Worker
 from app.modes.replay.score import load
@@ -74,10 +75,10 @@ class Bank:
         )
 
     async def said(self) -> dict[str, float]:
-        """Event id -> what was said of it first."""
+        """Event id -> what was said of it last."""
         records = await self.stage.read(CARD_PREDICTIONS.name)
         batches = [msgspec.json.decode(record.value, type=PredictionBatch) for record in records]
-        return {row.event_id: row.value for batch in reversed(batches) for row in batch.rows()}
+        return {row.event_id: row.value for batch in batches for row in batch.rows()}
 
     async def log(self) -> list[Record]:
         """All transactions and reports, in the order in which a replay reads them."""
@@ -197,7 +198,9 @@ async def test_in_the_order_in_which_it_was_read_live(bank: Bank, replay: Any) -
     assert any(by_time[event_id] != live[event_id] for event_id in live)
 
 
-async def test_said_live_and_again_to_the_bit_though_a_worker_was_killed(bank: Bank, start_worker: Any) -> None:
+async def test_said_live_and_again_to_the_bit_though_a_worker_was_killed(
+    bank: Bank, start_worker: Any, replay: Any
+) -> None:
     stage, brokers = bank.stage, str(bank.stage.settings.kafka)
     await bank.put(bank.life(1))
     process = start_worker("cards")
@@ -212,6 +215,8 @@ async def test_said_live_and_again_to_the_bit_though_a_worker_was_killed(bank: B
     found = await retrace(bank.ready, bank.source(), brokers)
     assert (found.differing, found.unsaid, found.unplaced) == (0, 0, 0)
     assert found.same >= 3 * COUNT
+    kept = await replay("r", Named(bank.source(most=50), bank.ready))
+    assert {row[2]: row[4] for row in kept} == await bank.said()
     since = START + timedelta(minutes=COUNT // 2)
     later = await retrace(bank.ready, bank.source(since=since), brokers)
     assert (later.differing, later.unsaid) == (0, 0)
@@ -235,3 +240,20 @@ async def test_said_live_and_again_to_the_bit_though_a_worker_was_killed(bank: B
 
 def replace_value(said: PredictionBatch, value: float) -> PredictionBatch:
     return msgspec.structs.replace(said, value=[value, *said.value[1:]])
+
+
+def stage(topic: str, end: int, **before: int) -> Stage:
+    return Stage(Place(topic, 0), {Place(name, 0): offset for name, offset in before.items()}, end)
+
+
+async def test_a_state_that_was_taken_back_goes_on_from_there() -> None:
+    kept = [stage("a", 3, a=0, b=0), stage("b", 2, a=3, b=0)]
+    lost = [stage("a", 5, a=3, b=2), stage("b", 9, a=5, b=2)]
+    again = [stage("b", 7, a=3, b=2), stage("a", 6, a=3, b=7)]
+
+    async def all_of(stages: list[Stage]) -> AsyncIterator[Stage]:
+        for each in stages:
+            yield each
+
+    assert [each async for each in settled(all_of([*kept, *lost, *again]))] == [*kept, *again]
+    assert [each async for each in settled(all_of([*kept, *lost, *again]), within=1)] == [*kept, lost[0], *again]
