@@ -26,6 +26,11 @@ PIECE = 16_384
 """Rows read at once."""
 
 _encode = msgspec.json.Encoder().encode
+_TEXT = (
+    "event_id", "user_id", "ride_id", "upload_id", "transaction_id", "card_id", "terminal_id", "at", "made_at", "title"
+)  # fmt: skip
+"""Columns of a CSV file that are text even where every cell looks like a number."""
+
 _ORDERED = re.compile(r"\border\s+by\b", re.IGNORECASE)
 
 
@@ -105,8 +110,7 @@ class CsvTable:
 
     def _batches(self) -> "Iterator[pa.RecordBatch]":
         csv, lib = arrow("pyarrow.csv"), arrow("pyarrow")
-        text_columns = {name: lib.string() for name in ("event_id", "user_id", "ride_id", "upload_id", "at", "title")}
-        options = csv.ConvertOptions(column_types=text_columns, strings_can_be_null=True)
+        options = csv.ConvertOptions(column_types=dict.fromkeys(_TEXT, lib.string()), strings_can_be_null=True)
         try:
             with csv.open_csv(self._path, convert_options=options) as reader:
                 yield from reader

@@ -4,18 +4,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import create_engine, select, text
 
+from agents._cards import Cards
 from app.agent import find
 from app.codec import Decoder
 from app.errors import ConfigurationError
-from app.events import AnyRide, RideRequested
+from app.events import AnyRide, AnyTransaction, RideRequested
 from app.modes.replay.files import RowSource, default_type, event_tag, open_table
-from app.modes.replay.plan import Rows
+from app.modes.replay.plan import Chosen, Rows
+from app.modes.replay.score import load
+from app.registry import Registry, shipped_root
 from app.sql.replay_schema import failures
 
 AT = datetime(2023, 2, 14, 8, 30, tzinfo=UTC)
@@ -149,6 +153,37 @@ async def test_a_row_that_is_no_event_fails_as_it_would_on_a_topic(columns: dict
         (failed,) = connection.execute(select(failures)).all()
     assert (failed.offset, failed.cause) == (3, "invalid_message")
     assert failed.error.startswith("pickup.zone:")
+
+
+async def test_transactions_and_reports_in_one_file(desk: Any) -> None:
+    """In the order of its rows; an id may look like a number."""
+    rows = [
+        {
+            "type": "millrace.transaction.made.v1",
+            "event_id": str(number),
+            "user_id": "7",
+            "at": (AT + timedelta(hours=number)).isoformat(),
+            "transaction_id": str(number),
+            "card_id": str(100 + number % 5),
+            "terminal_id": str(number % 3),
+            "source": ("atm", "online", "pos")[number % 3],
+            "amount_usd": 10.0 + number * 7 % 90,
+        }
+        for number in range(60)
+    ]
+    rows[30] |= {"type": "millrace.transaction.fraud_reported.v1", "made_at": AT.isoformat()}
+    path = desk.directory / "bank.csv"
+    pc.write_csv(pa.Table.from_pylist([{"made_at": None, **row} for row in rows]), path)
+    source = RowSource(open_table(Rows("table", str(path)), "sqlite://"), "bank.csv", most=16)
+    kept = await desk.done("r", "fraud", source)
+
+    ready = load(Chosen("fraud", "1"), Registry(shipped_root()))
+    state, said = Cards(), {}
+    for number, row in enumerate(rows):
+        event = msgspec.convert({name: value for name, value in row.items() if value is not None}, AnyTransaction)
+        said[number] = ready.agent.score(ready.model, [event], state).values.item()
+    assert {row[1]: row[4] for row in kept} == {number: value for number, value in said.items() if number != 30}
+    assert said[33] != said[27]  # at the terminal of the report
 
 
 def test_a_row_is_what_opens_the_agents_subject() -> None:

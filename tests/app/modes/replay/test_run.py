@@ -203,3 +203,17 @@ async def test_verify_finds_what_differs_to_the_last_bit(rides: Any, desk: Any) 
     found = await verify(ready, source, said(wrong), desk.directory)
     assert (found.same, found.differing, found.unsaid) == (238, 1, 1)
     assert (found.differences[0].offset, found.differences[0].value) == (answers[0].offset, answers[0].value)
+
+
+async def test_verify_looks_at_the_times_asked_for(rides: Any, desk: Any) -> None:
+    ready = load(Chosen("duration", "1"), Registry(shipped_root()))
+    answers = [msgspec.structs.replace(answer, model="duration") for answer in await live(rides, find("duration"), 361)]
+
+    async def said() -> Any:
+        yield answers
+
+    since = sorted(answer.event_at for answer in answers)[100]
+    found = await verify(ready, desk.source(rides.topic.name, since=since), said(), desk.directory)
+    later = sum(answer.event_at >= since for answer in answers)
+    assert (found.same, found.differing, found.unsaid) == (later, 0, 0)
+    assert later < len(answers)
