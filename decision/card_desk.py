@@ -10,6 +10,8 @@ from datetime import datetime
 from itertools import chain
 from time import monotonic
 
+import msgspec
+
 from app import codec
 from app.bus import Delivered, Outgoing, Producer, deliver
 from app.codec import Failure
@@ -50,16 +52,21 @@ class Kept:
     def held(self) -> bool:
         return self.decision.action != "allow"
 
+    @property
+    def amount_usd(self) -> float:
+        """What is at stake."""
+        return msgspec.convert(self.sheet.said.detail["amount_usd"][self.row], float)
+
     def stand(self, standing: Mapping[DecisionKey, Decision]) -> None:
         """What stands in the store already is what counts."""
         self.decision = standing.get(DecisionKey.of(self.decision), self.decision)
         self.sheet.actions[self.row] = self.decision.action
 
-    def outgoing(self, topic: str) -> Outgoing:
-        """The decision on this topic, as it would be without columns: keyed by the card, on the partition of its prediction."""
+    def outgoing(self) -> Outgoing:
+        """The decision as it would be without columns: keyed by the card, on the partition of its prediction."""
         key, value = self.sheet.said.key[self.row].encode(), codec.encode(self.decision)
         headers = codec.context(self.decision, self.traceparent)
-        return Outgoing(topic, key, value, headers, self.sheet.record.partition)
+        return Outgoing(DECISIONS.name, key, value, headers, self.sheet.record.partition)
 
 
 @dataclass
@@ -81,12 +88,11 @@ class CardDesk:
         standing = await self._write_down(batch, kept, all_kept)
         for each in kept:
             each.stand(standing)
-        held = [each for each in kept if each.held]
-        out = [each.outgoing(DECISIONS.name) for each in kept]
-        out += [_in_columns(sheet) for sheet in sheets]
-        out += [each.outgoing(ALERTS.name) for each in held]
-        places = await deliver(self.producer, [*out, *_dead(failures)])
-        await self._tell(kept, held, places, standing)
+        decided = [each.outgoing() for each in kept]
+        alerts = [out._replace(topic=ALERTS.name) for each, out in zip(kept, decided, strict=True) if each.held]
+        in_columns = [_in_columns(sheet) for sheet in sheets]
+        places = await deliver(self.producer, [*decided, *in_columns, *alerts, *_dead(failures)])
+        await self._tell(kept, places, standing)
         self._count(batch, [] if all_kept else sheets, sheets, len(failures))
 
     async def report(self, batch: RecordBatch) -> None:
@@ -122,9 +128,9 @@ class CardDesk:
 
     def _keep(self, sheet: Sheet, rows: Sequence[int]) -> Iterator[Kept]:
         said = sheet.said.some(rows)
-        for place, (row, prediction) in enumerate(zip(rows, said.rows(), strict=True)):
-            made = cards.decision(prediction, sheet.actions[row], self.costs)
-            yield Kept(sheet, row, prediction, made, child_of(said.traceparent.get(place)))
+        made = cards.worded(said, [sheet.actions[row] for row in rows], self.costs)
+        for place, (row, (prediction, decision)) in enumerate(zip(rows, made, strict=True)):
+            yield Kept(sheet, row, prediction, decision, child_of(said.traceparent.get(place)))
 
     async def _write_down(
         self, batch: RecordBatch, kept: Sequence[Kept], all_kept: bool
@@ -142,14 +148,14 @@ class CardDesk:
     async def _tell(
         self,
         kept: Sequence[Kept],
-        held: Sequence[Kept],
         places: Sequence[Delivered],
         standing: Mapping[DecisionKey, Decision],
     ) -> None:
         """Tell the card holders of what is held; those who are not told wait in the outbox. `places` begin with the kept."""
         updates = [
             LiveUpdate(each.decision.user_id, each.decision, again=DecisionKey.of(each.decision) in standing)
-            for each in held
+            for each in kept
+            if each.held
         ]
         told = not updates or await self.announcer.tell(updates)
         for row, each in enumerate(kept):
@@ -173,7 +179,7 @@ def _written(kept: Sequence[Kept]) -> tuple[Entry, list[Held]]:
         entry.cases[case.event_key] = case
         entry.answers.append(Answer(each.prediction, record.partition, record.offset))
         entry.decisions.append(Made(each.decision, record.partition, case.traceparent))
-    return entry, [Held(each.decision, cards.amount_usd(each.prediction)) for each in kept if each.held]
+    return entry, [Held(each.decision, each.amount_usd) for each in kept if each.held]
 
 
 def _case(said: Prediction, traceparent: str | None, now: datetime) -> Case:

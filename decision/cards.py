@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import get_args
 
 import msgspec
@@ -30,8 +31,10 @@ _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")  # the characters of `app.events.Id
 _IDS = re.compile(r"(?:[A-Za-z0-9_.:-]{1,64}+\n)*+\Z")  # many of them, one to a line
 _NAME = re.compile(r"[\w.:+-]{1,249}\Z", re.ASCII)
 _SOURCES = frozenset(get_args(Source))
-_YEARS = range(1970, 2200)
+_YEARS = frozenset(range(1970, 2200))
 """Outside, arithmetic on instants overflows."""
+
+_ZONE, _YEAR = attrgetter("tzinfo"), attrgetter("year")
 
 _BOUNDS = {
     "value": (0.0, 1.0),
@@ -119,33 +122,35 @@ def judge(said: PredictionBatch, costs: Costs) -> list[Action]:
     return chosen
 
 
-def decision(said: Prediction, action: Action, costs: Costs) -> Decision:
-    """The decision on one prediction, in words."""
-    charge, held = msgspec.convert(said.detail, Charge), action != "allow"
-    detail = msgspec.to_builtins(charge) if held else None
-    return Decision(
-        decision_id=f"{said.event_id}.0",
-        subject_id=said.subject_id,
-        user_id=said.user_id,
-        kind="transaction",
-        event_id=said.event_id,
-        event_at=said.event_at,
-        at=said.at,
-        action=action,
-        reasons=_reasons(said.value, charge, action, costs) if held else NOTHING,
-        predictions=(Figure(model=said.model, version=said.version, value=said.value, unit=said.unit, detail=detail),),
-    )
+def worded(said: PredictionBatch, actions: Sequence[Action], costs: Costs) -> Iterator[tuple[Prediction, Decision]]:
+    """The rows as predictions, and the decisions on them in words."""
+    probability, amount = np.array(said.value), np.array(said.detail["amount_usd"], np.float64)
+    expected = costs.expected(probability, amount).T.tolist()
+    for one, action, usd in zip(said.rows(), actions, expected, strict=True):
+        charge, held = msgspec.convert(one.detail, Charge), action != "allow"
+        detail = msgspec.to_builtins(charge) if held else None
+        yield (
+            one,
+            Decision(
+                decision_id=f"{one.event_id}.0",
+                subject_id=one.subject_id,
+                user_id=one.user_id,
+                kind="transaction",
+                event_id=one.event_id,
+                event_at=one.event_at,
+                at=one.at,
+                action=action,
+                reasons=_reasons(one.value, charge, action, usd) if held else NOTHING,
+                predictions=(
+                    Figure(model=one.model, version=one.version, value=one.value, unit=one.unit, detail=detail),
+                ),
+            ),
+        )
 
 
-def amount_usd(said: Prediction) -> float:
-    """What is at stake."""
-    return msgspec.convert(said.detail, Charge).amount_usd
-
-
-def _reasons(value: float, charge: Charge, action: Action, costs: Costs) -> tuple[str, ...]:
-    """What it looks like, and the reckoning behind it."""
-    columns = np.array([value]), np.array([charge.amount_usd])
-    expected = dict(zip(CHOICES, costs.expected(*columns)[:, 0].tolist(), strict=True))
+def _reasons(value: float, charge: Charge, action: Action, usd: Sequence[float]) -> tuple[str, ...]:
+    """What it looks like, and the reckoning behind it: what each of `CHOICES` would cost on average."""
+    expected = dict(zip(CHOICES, usd, strict=True))
     others = ", ".join(f"to {other} {usd:.2f}" for other, usd in expected.items() if other != action)
     return (
         f"looks like fraud ({value:.0%}): ${charge.amount_usd:.2f} at {charge.terminal_id} ({charge.source})",
@@ -189,7 +194,8 @@ def _bad_rows(said: PredictionBatch, charges: Charges) -> Iterator[tuple[int, tu
         low, high = _BOUNDS[field]
         if not (low <= min(column, default=low) and max(column, default=low) <= high):
             yield from ((row, (field, "out of bounds")) for row, each in enumerate(column) if not low <= each <= high)
-    yield from ((row, ("event_at", "out of bounds")) for row, at in enumerate(said.event_at) if not _is_instant(at))
+    if None in set(map(_ZONE, said.event_at)) or not _YEARS.issuperset(map(_YEAR, said.event_at)):
+        yield from ((row, ("event_at", "out of bounds")) for row, at in enumerate(said.event_at) if not _is_instant(at))
 
 
 def _all_ids(texts: Sequence[str]) -> bool:

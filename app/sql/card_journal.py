@@ -106,20 +106,37 @@ class CardJournal(Journal):
             if counted:
                 tallies.of("allow").decided = 0
                 self.count(connection, {"allow": -fresh.get("allow", 0)})
-            for each in held:
-                self._hold(connection, standing.get(DecisionKey.of(each.decision), each.decision), each, tallies)
+            self._hold(connection, list(held), standing, tallies)
             self._settle(connection, counts or {}, marks, tallies)
         return standing
 
-    def _hold(self, connection: Connection, decision: Decision, held: Held, tallies: _Tallies) -> None:
-        key = {"user_id": decision.user_id, "subject_id": decision.subject_id}
-        row = {**key, "action": decision.action, "amount_usd": held.amount_usd, "reported": False, "at": decision.at}
-        if execute(connection, self._put_charge, [row]):
+    def _hold(
+        self,
+        connection: Connection,
+        held: Sequence[Held],
+        standing: Mapping[DecisionKey, Decision],
+        tallies: _Tallies,
+    ) -> None:
+        """All at once; one by one only where some were there before, reported already or of a second delivery."""
+        rows = [
+            {
+                "user_id": each.decision.user_id,
+                "subject_id": each.decision.subject_id,
+                "action": standing.get(DecisionKey.of(each.decision), each.decision).action,
+                "amount_usd": each.amount_usd,
+                "reported": False,
+                "at": each.decision.at,
+            }
+            for each in held
+        ]
+        if execute(connection, self._put_charge, rows) == len(rows):
             return
-        was_allowed = update(charges).where(_is(key), charges.c.action == "allow").values(action=decision.action)
-        for amount_usd in connection.scalars(was_allowed.returning(charges.c.amount_usd)):
-            tallies.reported("allow", amount_usd, sign=-1)
-            tallies.reported(decision.action, amount_usd)
+        for row in rows:
+            key, action = {name: row[name] for name in ("user_id", "subject_id")}, str(row["action"])
+            was_allowed = update(charges).where(_is(key), charges.c.action == "allow").values(action=action)
+            for amount_usd in connection.scalars(was_allowed.returning(charges.c.amount_usd)):
+                tallies.reported("allow", amount_usd, sign=-1)
+                tallies.reported(action, amount_usd)
 
     def report(self, reports: Sequence[FraudReported], now: datetime) -> None:
         """Count these frauds, each once per transaction: under what was decided, or as allowed."""

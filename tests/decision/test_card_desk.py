@@ -250,10 +250,10 @@ async def test_poison_is_a_dead_letter_and_the_rest_goes_on(bank: Bank) -> None:
         )
     )
     assert [event for _, event, _ in bank.all()] == ["e1", "e2", "e4"]
-    letters = bank.bus.records(DEAD_LETTERS.name)
-    assert [codec.header(each.headers, "dlq.offset") for each in letters] == ["0", "2", "3", "4"]
-    assert "row 1" in (codec.header(letters[3].headers, "dlq.error") or "")
-    assert {codec.header(each.headers, "dlq.agent") for each in letters} == {"decision.cards"}
+    letters = {codec.header(each.headers, "dlq.offset"): each for each in bank.bus.records(DEAD_LETTERS.name)}
+    assert letters.keys() == {"0", "2", "3", "4"}
+    assert "row 1" in (codec.header(letters["4"].headers, "dlq.error") or "")
+    assert {codec.header(each.headers, "dlq.agent") for each in letters.values()} == {"decision.cards"}
     await bank.desk.report(batch(b"?", reported("1"), topic=CHARGEBACKS.name))
     assert len(bank.bus.records(DEAD_LETTERS.name)) == 5
     await bank.books.settle()

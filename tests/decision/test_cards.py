@@ -45,8 +45,9 @@ def judged(*predictions: Prediction) -> list[Decision]:
     said, failures = cards.read(record(*predictions))
     assert said is not None
     assert failures == []
-    actions = cards.judge(said, COSTS)
-    return [cards.decision(one, action, COSTS) for one, action in zip(said.rows(), actions, strict=True)]
+    made = list(cards.worded(said, cards.judge(said, COSTS), COSTS))
+    assert [one for one, _ in made] == list(said.rows())
+    return [decision for _, decision in made]
 
 
 def test_the_more_is_at_stake_the_less_doubt_it_takes() -> None:
