@@ -154,12 +154,13 @@ def _replay(
     from app import embedded
     from app.sql.replays import Replays
     from cli.replay_job import choose, to_the_end
-    from cli.replay_report import tell
+    from cli.replay_report import on_cards, tell
 
     replays = Replays.open(settings.database_url)
     try:
         book, settled = choose(replays, run, resume, plan)
-        attached = embedded.attached(settings, ["kafka"] if settled.needs_kafka else [])
+        asks = settled.question is not None and any(on_cards(each.agent) for each in settled.chosen)
+        attached = embedded.attached(settings, ["kafka"] if settled.needs_kafka or asks else [])
         standing = asyncio.run(to_the_end(book, settled, attached, manner, console))
         if manner.parent is None:
             tell(book, settled, standing, attached, console, as_json)

@@ -1,19 +1,33 @@
 """What `millrace replay` says at its end: how much was replayed, and what would have been otherwise."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from agents._calendar import NEW_YORK
+from app import topic_admin
+from app.agent import find
+from app.costs import CHOICES, Costs
+from app.decisions import Figure
+from app.events import Kind
 from app.modes.replay.book import Book, Standing
+from app.modes.replay.known import Known, OnCards, in_store
 from app.modes.replay.plan import Plan
 from app.modes.replay.reports import make_report, read_report
 from app.settings import Settings
+from app.sql.whatif import Judge
 from app.store import Store
+from app.topics import CARD_DECISIONS
+from decision.cards import MODEL
 from decision.policy import judge
 from decision.truth import true_values
 
@@ -42,15 +56,8 @@ def _reports(book: Book, plan: Plan, settings: Settings) -> list[Record]:
     found = []
     try:
         for chosen in plan.chosen:
-            make_report(
-                book.replays,
-                store,
-                book.run,
-                chosen.agent,
-                lambda kind, figures: judge(kind, figures).action,
-                true_values,
-                NEW_YORK,
-            )
+            with _known(chosen.agent, store, settings) as known:
+                make_report(book.replays, known, book.run, chosen.agent, policy(settings), NEW_YORK)
             report = read_report(book.replays, book.run, chosen.agent)
             found += [report] if report is not None else []
     finally:
@@ -58,12 +65,48 @@ def _reports(book: Book, plan: Plan, settings: Settings) -> list[Record]:
     return found
 
 
+@contextmanager
+def _known(agent: str, store: Store, settings: Settings) -> Iterator[Known]:
+    """What was said and decided then, of what this agent answers."""
+    if not on_cards(agent):
+        yield in_store(store, agent, true_values)
+        return
+    with TemporaryDirectory(prefix="millrace-decided-") as directory, OnCards(Path(directory)) as known:
+        asyncio.run(_read(known, settings))
+        yield known
+
+
+async def _read(known: OnCards, settings: Settings) -> None:
+    found = (await topic_admin.describe(settings, [CARD_DECISIONS])).topics.get(CARD_DECISIONS.name)
+    if found is not None:
+        await known.read(settings.kafka or "", found.partitions)
+
+
+def on_cards(agent: str) -> bool:
+    """Whether an agent answers card transactions, whose decisions are on a topic."""
+    return find(agent).consumes[0].kind == "transaction"
+
+
+def policy(settings: Settings) -> Judge:
+    """Today's policy: for cards what costs least, for the others `decision.policy`."""
+    costs = Costs.of(settings)
+
+    def action(kind: Kind, figures: Mapping[str, Figure]) -> str:
+        if kind != "transaction":
+            return judge(kind, figures).action
+        said = figures[MODEL]
+        amount = (said.detail or {})["amount_usd"]
+        return CHOICES[int(costs.choose(np.array([said.value]), np.array([amount], np.float64))[0])]
+
+    return action
+
+
 def _say(report: Record, console: Console) -> None:
     console.print(f"\n[bold]{report['model']} {report['version']}[/bold]", highlight=False)
     first, last = (f"{report[at]:%Y-%m-%d %H:%M}" if report[at] else "-" for at in ("first_at", "last_at"))
     console.print(
         f"{report['predicted']:,} answers to events from {first} to {last} UTC, {report['failed']:,} failed; "
-        f"in the store are {report['answered']:,} live answers and {report['decided']:,} decisions of then.",
+        f"known are {report['answered']:,} live answers and {report['decided']:,} decisions of then.",
         highlight=False,
     )
     if report["decided"]:

@@ -1,45 +1,32 @@
-"""What-if reports: a run's answers, joined to the store's decisions, live answers and outcomes, and kept as rows.
+"""What-if reports: a run's answers, joined to the decisions, live answers and outcomes of then, and kept as rows.
 
-The policy and the truths belong to `decision`, which this package does not know: they are passed in.
+The policy belongs to `decision`, which this package does not know: it is passed in, as is what is known (`app.modes.replay.known`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import msgspec
-from sqlalchemy import BindParameter, Connection, Row, bindparam, delete, func, select
+from sqlalchemy import Connection, Row, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from app.codec import Decoder
-from app.decisions import Decision
-from app.events import AnyRide
 from app.modes.process import utc_now
+from app.modes.replay.known import Known
 from app.predictions import Detail
-from app.sql.ledger import EventKey, SubjectKey, Truth
 from app.sql.replay_schema import lanes, replayed, whatif, whatif_actions, whatif_errors, whatif_flips
 from app.sql.replays import Replays
-from app.sql.schema import decisions, outcomes, predictions
-from app.sql.whatif import Flip, Judge, Replayed, Report, Then
-from app.store import Store
+from app.sql.whatif import Flip, Judge, Replayed, Report
 
-Truths = Callable[[Truth], Mapping[str, float]]
-"""What each model should have said, by model name."""
-
-_PIECE = 1000  # subjects per IN list: far below SQLite's 32,766 and PostgreSQL's 65,535 parameters
-_decisions: Decoder[Decision] = Decoder(Decision)
-_truths: Decoder[Truth] = Decoder(AnyRide)
+_PIECE = 1000  # rows that are looked up at once: far below SQLite's 32,766 and PostgreSQL's 65,535 parameters
 _details = msgspec.json.Decoder(Detail)
 _TABLES = (whatif, whatif_actions, whatif_errors, whatif_flips)
 
 
-def make_report(
-    replays: Replays, store: Store, run: str, model: str, judge: Judge, truths: Truths, zone: tzinfo
-) -> Report:
+def make_report(replays: Replays, known: Known, run: str, model: str, judge: Judge, zone: tzinfo) -> Report:
     """Compute the report of one agent of a run and keep it, in place of an earlier one.
 
-    An event that was logged twice was answered twice, and counts twice. What the store has pruned since
-    (MILLRACE_STORE_RETENTION) is not there to be compared with.
+    An event that was logged twice was answered twice, and counts twice.
     """
     with replays.connected() as connection:
         of = select(lanes.c.version, lanes.c.unit, func.sum(lanes.c.failed).label("failed"))
@@ -50,7 +37,7 @@ def make_report(
         for table in _TABLES:
             connection.execute(delete(table).where(table.c.run == run, table.c.model == model))
     for rows in _pieces(replays, run, model):
-        then = _then(store, model, rows, truths)
+        then = known(rows)
         flips = [flip for row in rows if (flip := report.add(row, then(row))) is not None]
         if flips:
             with replays.transaction() as connection:
@@ -97,44 +84,6 @@ def _pieces(replays: Replays, run: str, model: str) -> Iterator[list[Replayed]]:
 
 def _row(row: Row[Any]) -> Replayed:
     return Replayed._make((*row[:-1], _details.decode(row.detail) if row.detail else None))
-
-
-def _then(store: Store, model: str, rows: Sequence[Replayed], truths: Truths) -> Callable[[Replayed], Then]:
-    """What the store knows of these rows' subjects."""
-    subjects = sorted({row.subject_id for row in rows})
-    decided: dict[EventKey, Decision] = {}
-    said: dict[EventKey, float] = {}
-    right: dict[SubjectKey, float] = {}
-    with store.connected() as connection:
-        for message in connection.scalars(_DECISIONS, {"subjects": subjects}):
-            decision = _decisions.decode(message)
-            key = EventKey(decision.user_id, decision.event_id)
-            if key not in decided or decided[key].revision < decision.revision:
-                decided[key] = decision
-        for row in connection.execute(_SAID, {"subjects": subjects, "model": model}):
-            said.setdefault(EventKey(row.user_id, row.event_id), row.value)  # the first is what was served
-        for user_id, subject_id, message in connection.execute(_OUTCOMES, {"subjects": subjects}):
-            value = truths(_truths.decode(message)).get(model)
-            if value is not None:
-                right[SubjectKey(user_id, subject_id)] = value
-
-    def then(row: Replayed) -> Then:
-        event = EventKey(row.user_id, row.event_id)
-        return Then(said.get(event), decided.get(event), right.get(SubjectKey(row.user_id, row.subject_id)))
-
-    return then
-
-
-_SUBJECTS: BindParameter[Any] = bindparam("subjects", expanding=True)
-_DECISIONS = select(decisions.c.message).where(decisions.c.subject_id.in_(_SUBJECTS))
-_SAID = (
-    select(predictions.c.user_id, predictions.c.event_id, predictions.c.value)
-    .where(predictions.c.subject_id.in_(_SUBJECTS), predictions.c.model == bindparam("model"))
-    .order_by(predictions.c.at)
-)
-_OUTCOMES = select(outcomes.c.user_id, outcomes.c.subject_id, outcomes.c.message).where(
-    outcomes.c.subject_id.in_(_SUBJECTS)
-)
 
 
 def _keep_flips(connection: Connection, run: str, model: str, flips: Sequence[Flip]) -> None:
