@@ -40,7 +40,10 @@ Topic = Annotated[Text, typer.Option(help="default: the agent's own topics", ric
 Since = Annotated[Text, typer.Option("--from", help="event time: 2023-02-01T00:00Z", rich_help_panel=SOURCE)]
 Until = Annotated[Text, typer.Option("--to", help="event time, excluded", rich_help_panel=SOURCE)]
 Offsets = Annotated[
-    Text, typer.Option(help="FIRST:END of every partition, or PARTITION=FIRST:END,...", rich_help_panel=SOURCE)
+    Text,
+    typer.Option(
+        help="FIRST:END of every partition, or PARTITION=FIRST:END,...; not for fraud", rich_help_panel=SOURCE
+    ),
 ]
 File = Annotated[
     Path | None,
@@ -106,7 +109,8 @@ def replay(
 ) -> None:
     """Put a range of the past through an agent: the same functions as live, so the same bits. Nobody is told.
 
-    Reads up to where the log ended when it began; continues after a kill -9 with nothing missing and nothing twice.
+    Reads up to where the log ended when it began; continues after a kill -9 with nothing missing and nothing twice. An agent
+    whose state spans several topics (fraud) reads them in the order in which it had read them live.
 
     Examples:
 
@@ -115,6 +119,8 @@ def replay(
       millrace replay --agent duration,cost --verify
 
       millrace replay --agent cost --file rides.parquet --target parquet --into answers --workers 2
+
+      millrace replay --agent fraud --diff 2
 
       millrace replay --resume
     """

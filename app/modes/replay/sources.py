@@ -119,14 +119,10 @@ class TopicSource:
             )
         orders = await self._orders(agent)  # first, so that whatever stands behind an answer lies before the ends below
         by_number = defaultdict[int, list[Part]](list)
-        for topic in self._inputs(agent):
-            for part in await self._parts(topic, agent):
+        for topic in self._inputs(agent):  # whole: the state must know all, and `within` tells the times asked for
+            for part in await self._wholes(topic):
                 by_number[part.partition].append(part if topic in wanted else _only_known(part))
-        told = [
-            _only_known(await self._whole(topic.name, number))
-            for topic in self._heard(agent)
-            for number in range((await self._described(topic)).partitions)
-        ]
+        told = [_only_known(part) for topic in self._heard(agent) for part in await self._wholes(topic)]
         asked = {number: own for number, own in by_number.items() if any(part.start < part.end for part in own)}
         return [Span((*own, *told), orders.get(number)) for number, own in sorted(asked.items())]
 
@@ -176,6 +172,10 @@ class TopicSource:
         if found is None:
             raise ConfigurationError(f"there is no topic {topic.name} on {self._settings.kafka}")
         return found
+
+    async def _wholes(self, topic: Topic) -> list[Part]:
+        numbers = range((await self._described(topic)).partitions)
+        return list(await asyncio.gather(*(self._whole(topic.name, number) for number in numbers)))
 
     async def _whole(self, topic: str, partition: int) -> Part:
         """Fixed now: what is logged from here on is not part of the replay."""
