@@ -32,11 +32,11 @@ class Place(Struct, frozen=True, gc=False, omit_defaults=True):
     lon: Longitude | None = None
 
     def __post_init__(self) -> None:
-        point = (self.lat is not None, self.lon is not None)
-        if self.zone is not None and any(point):
+        if self.zone is None:
+            if self.lat is None or self.lon is None:
+                raise ValueError("give a zone, or both lat and lon")
+        elif self.lat is not None or self.lon is not None:
             raise ValueError("give a zone or a point (lat and lon), not both")
-        if self.zone is None and not all(point):
-            raise ValueError("give a zone, or both lat and lon")
 
 
 class Event(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="type"):
