@@ -65,9 +65,12 @@ def rows_as_json(batch: "pa.RecordBatch", tag: str | None) -> list[bytes]:
 def _objects(fields: dict[str, Any]) -> Any:
     """JSON objects of fields that are JSON, row by row; of a null field there is nothing."""
     compute = arrow("pyarrow.compute")
-    named = [compute.binary_join_element_wise(f"{_word(name)}:", worded, ",", "") for name, worded in fields.items()]
+    parts: list[Any] = []
+    for name, worded in fields.items():
+        part = (f"{_word(name)}:", worded, ",")
+        parts += [compute.binary_join_element_wise(*part, "")] if worded.null_count else part
     # Not "skip": of a row without any value Arrow 26 then makes no row at all.
-    joined = compute.binary_join_element_wise(*named, "", null_handling="replace", null_replacement="")
+    joined = compute.binary_join_element_wise(*parts, "", null_handling="replace", null_replacement="")
     return compute.binary_join_element_wise("{", compute.ascii_rtrim(joined, ","), "}", "")
 
 

@@ -27,9 +27,9 @@ from app.modes.stream import heard, inputs
 from app.settings import Settings
 from app.topics import Found, Topic, predictions_of
 
-SLICE_RECORDS, SLICE_BYTES = 16_384, 8 << 20
-"""Of one transaction: some tenths of a second of work, which is what a kill -9 costs, and memory that is bounded too when
-every record is an upload of 100 kB."""
+SLICE_RECORDS, SLICE_BYTES = 8_192, 8 << 20
+"""Of one transaction: a tenth of a second of work, which is what a kill -9 costs, and memory that is bounded too when every
+record is an upload of 100 kB: four slices are in hand, at 1 kB a ride."""
 
 LANE_RECORDS = 131_072
 """A partition of an agent without state is cut so fine that workers that join late still find something to do."""

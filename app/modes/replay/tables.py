@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Values = list[bytes]
 """Rows as JSON, in order."""
 
-PIECE = 16_384
+PIECE = 8192
 """Rows read at once."""
 
 _encode = msgspec.json.Encoder().encode
