@@ -162,11 +162,8 @@ class Details(Sequence[Detail | None]):
         names = dict.fromkeys(name for row in rows if row for name in row)
         return cls({name: [row.get(name) if row else None for row in rows] for name in names})
 
-    def columns(self, rows: Sequence[int] | None = None) -> dict[str, list[object]]:
-        """The columns, of these rows; all of them by default."""
-        if rows is None:
-            return dict(self._columns)
-        return {name: [column[row] for row in rows] for name, column in self._columns.items()}
+    def columns(self) -> dict[str, list[object]]:
+        return dict(self._columns)
 
     def __len__(self) -> int:
         return len(next(iter(self._columns.values()), ()))

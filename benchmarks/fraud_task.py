@@ -69,7 +69,7 @@ class Task:
     ) -> Iterator[PredictionBatch]:
         agent = self._agent
         scores = agent.score(self._model, events, self._state(partition))
-        at, details = datetime.now(UTC), Details.of(scores.details)
+        at, details = datetime.now(UTC), Details.of(scores.details).columns()
         latencies_ms = np.maximum(at.timestamp() * 1000 - np.array(timestamps_ms, np.float64), 0.0).round(3)
         for first in range(0, len(events), MOST_ROWS):
             some = slice(first, min(first + MOST_ROWS, len(events)))
@@ -90,7 +90,7 @@ class Task:
                 offset=list(offsets[some]),
                 value=scores.values[some].tolist(),
                 latency_ms=latencies_ms[some].tolist(),
-                detail=details.columns(range(some.start, some.stop)),
+                detail={name: column[some] for name, column in details.items()},
             )
 
     def _state(self, partition: int) -> object:

@@ -20,15 +20,17 @@ from app.costs import CHOICES, Costs
 from app.decisions import Action, Decision, DecisionBatch, Figure
 from app.errors import InvalidMessage
 from app.events import Source
+from app.lines import are_ids
 from app.predictions import Charge, Prediction, PredictionBatch
 
 MODEL = "fraud"
 """Whose word decides. What another model says of a transaction is passed over."""
 
+MOST_OF_AN_ID = 64
+"""Characters; as `app.events.Id` has it."""
+
 NOTHING = ("nothing suspicious",)
 
-_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")  # the characters of `app.events.Id`
-_IDS = re.compile(r"(?:[A-Za-z0-9_.:-]{1,64}+\n)*+\Z")  # many of them, one to a line
 _NAME = re.compile(r"[\w.:+-]{1,249}\Z", re.ASCII)
 _SOURCES = frozenset(get_args(Source))
 _YEARS = frozenset(range(1970, 2200))
@@ -184,8 +186,9 @@ def _bad_rows(said: PredictionBatch, charges: Charges) -> Iterator[tuple[int, tu
     """Row -> field and problem, for each that is not good."""
     ids = {name: getattr(said, name) for name in ("event_id", "subject_id", "user_id", "key")}
     for field, texts in {**ids, "detail.terminal_id": charges.terminal_id}.items():
-        if not _all_ids(texts):
-            yield from ((row, (field, "not an id")) for row, text in enumerate(texts) if not _ID.match(text))
+        if not are_ids(texts) or max(map(len, texts), default=0) > MOST_OF_AN_ID:
+            bad = (row for row, text in enumerate(texts) if not are_ids([text]) or len(text) > MOST_OF_AN_ID)
+            yield from ((row, (field, "not an id")) for row in bad)
     if not _SOURCES.issuperset(charges.source):
         of = enumerate(charges.source)
         yield from ((row, ("detail.source", "no such source")) for row, source in of if source not in _SOURCES)
@@ -196,12 +199,6 @@ def _bad_rows(said: PredictionBatch, charges: Charges) -> Iterator[tuple[int, tu
             yield from ((row, (field, "out of bounds")) for row, each in enumerate(column) if not low <= each <= high)
     if None in set(map(_ZONE, said.event_at)) or not _YEARS.issuperset(map(_YEAR, said.event_at)):
         yield from ((row, ("event_at", "out of bounds")) for row, at in enumerate(said.event_at) if not _is_instant(at))
-
-
-def _all_ids(texts: Sequence[str]) -> bool:
-    """All at once: a tenth of one by one."""
-    together = "\n".join(texts) + "\n"
-    return together.count("\n") == len(texts) and _IDS.match(together) is not None
 
 
 def _is_instant(at: datetime) -> bool:

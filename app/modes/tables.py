@@ -3,13 +3,13 @@
 Below `app.modes.process`, for the kinds of subject whose predictions' topic carries columns (`app.topics`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, get_args
 
 import numpy as np
 
-from app.agent import Agent, Scores
+from app.agent import Agent, Scores, Values
 from app.codec import Record, encode, header
 from app.events import AnyEvent, Kind
 from app.predictions import Details, Prediction, PredictionBatch, Via
@@ -46,12 +46,14 @@ class Said(NamedTuple):
 
 def tables(said: Said, records: Sequence[Record], events: Sequence[AnyEvent], scores: Scores) -> Iterator[Table]:
     """What was said of n records of one partition, in tables of `MOST_ROWS` at most; a type of event has its own."""
-    types, details = list(map(type, events)), Details.of(scores.details)
-    for one in {type(event): event for event in events}.values():
+    kinds = {type(event): event for event in events}
+    every = _Rows(records, events, scores.values, Details.of(scores.details).columns())
+    for one in kinds.values():
         if said.agent.scores(one):
-            rows = [row for row, kind in enumerate(types) if kind is type(one) and row not in scores.problems]
-            for start in range(0, len(rows), MOST_ROWS):
-                yield _table(said, records, events, scores, details, rows[start : start + MOST_ROWS])
+            whole = len(kinds) == 1 and not scores.problems
+            some = every if whole else every.where(lambda row: row not in scores.problems, type(one))
+            for start in range(0, len(some.events), MOST_ROWS):
+                yield _table(said, some.part(start, start + MOST_ROWS))
 
 
 def table_of(record: Record, said: Prediction) -> Table:
@@ -78,39 +80,54 @@ def latencies_ms(records: Sequence[Record], at: datetime) -> list[float]:
     return rounded
 
 
-def _table(
-    said: Said,
-    records: Sequence[Record],
-    events: Sequence[AnyEvent],
-    scores: Scores,
-    details: Details,
-    rows: Sequence[int],
-) -> Table:
-    mine, of = [records[row] for row in rows], [events[row] for row in rows]
-    first = mine[0]
+class _Rows(NamedTuple):
+    """What is known of n events: n of each, and columns of n."""
+
+    records: Sequence[Record]
+    events: Sequence[AnyEvent]
+    values: Values
+    details: Mapping[str, list[object]]
+
+    def where(self, holds: Callable[[int], bool], kind: type[AnyEvent]) -> "_Rows":
+        """The events of this type for whose row it holds."""
+        rows = [row for row, event in enumerate(self.events) if type(event) is kind and holds(row)]
+        return _Rows(
+            [self.records[row] for row in rows],
+            [self.events[row] for row in rows],
+            self.values[rows],
+            {name: [column[row] for row in rows] for name, column in self.details.items()},
+        )
+
+    def part(self, first: int, end: int) -> "_Rows":
+        details = {name: column[first:end] for name, column in self.details.items()}
+        return _Rows(self.records[first:end], self.events[first:end], self.values[first:end], details)
+
+
+def _table(said: Said, rows: _Rows) -> Table:
+    records, events, first = rows.records, rows.events, rows.records[0]
     batch = PredictionBatch(
-        kind=of[0].kind,
+        kind=events[0].kind,
         model=said.agent.name,
         version=said.version,
         unit=said.agent.unit,
         topic=first.topic,
         partition=first.partition,
         at=said.at,
-        event_id=[event.event_id for event in of],
-        subject_id=[event.subject_id for event in of],
-        user_id=[event.user_id for event in of],
-        key=[event.key for event in of],
-        event_at=[event.at for event in of],
-        offset=[record.offset for record in mine],
-        value=scores.values[rows].tolist(),
-        latency_ms=latencies_ms(mine, said.at),
-        stage=said.agent.stage(of[0]),
+        event_id=[event.event_id for event in events],
+        subject_id=[event.subject_id for event in events],
+        user_id=[event.user_id for event in events],
+        key=[event.key for event in events],
+        event_at=[event.at for event in events],
+        offset=[record.offset for record in records],
+        value=rows.values.tolist(),
+        latency_ms=latencies_ms(records, said.at),
+        stage=said.agent.stage(events[0]),
         arm=said.arm,
         via=said.via,
-        detail=details.columns(rows),
-        traceparent=_traces(mine),
+        detail=dict(rows.details),
+        traceparent=_traces(records),
     )
-    return Table(mine, batch, first.partition)
+    return Table(records, batch, first.partition)
 
 
 def _traces(records: Sequence[Record]) -> dict[int, str]:

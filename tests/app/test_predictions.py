@@ -87,7 +87,7 @@ def test_details_are_a_sequence_of_rows() -> None:
     assert list(details) == rows
     assert (len(details), details[1], details[:1]) == (2, rows[1], rows[:1])
     assert Details.of(details) is details
-    assert details.columns([1]) == {"a": [2], "b": ["x"]}
+    assert details.columns() == {"a": [1, 2], "b": [None, "x"]}
     assert not Details({})
 
 
