@@ -4,17 +4,12 @@ A source cuts its range into spans for an agent, and reads a span from any posit
 on how the records arrived: whoever does a slice again does the same.
 """
 
-import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
-from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import TopicPartition
-
-from app import topic_admin
 from app.agent import Agent
 from app.codec import Decoder, Record
 from app.errors import ConfigurationError
@@ -22,10 +17,11 @@ from app.events import AnyEvent
 from app.modes.read import reader
 from app.modes.replay.course import along
 from app.modes.replay.decoding import MixedDecoder
-from app.modes.replay.plan import EVERY, Order, Part, Span, TopicRange
+from app.modes.replay.plan import Part, Span, TopicRange
+from app.modes.replay.ranges import Ranges
 from app.modes.stream import heard, inputs
 from app.settings import Settings
-from app.topics import Found, Topic, predictions_of
+from app.topics import Topic
 
 SLICE_RECORDS, SLICE_BYTES = 8_192, 8 << 20
 """Of one transaction: a tenth of a second of work, which is what a kill -9 costs, and memory that is bounded too when every
@@ -33,10 +29,6 @@ record is an upload of 100 kB: four slices are in hand, at 1 kB a ride."""
 
 LANE_RECORDS = 131_072
 """A partition of an agent without state is cut so fine that workers that join late still find something to do."""
-
-EARLY = timedelta(hours=1)
-"""How far a client's clock may be ahead: an event is logged at the earliest this long before it says it happened."""
-
 
 ALWAYS = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
@@ -89,7 +81,7 @@ class TopicSource:
         hears: Callable[[Agent], list[Topic]] = heard,
     ) -> None:
         self._settings, self._wanted, self._most, self._inputs, self._heard = settings, wanted, most, topics, hears
-        self._brokers = settings.kafka or ""
+        self._brokers, self._ranges = settings.kafka or "", Ranges(settings, wanted)
 
     async def spans(self, agent: Agent) -> list[Span]:
         """Lanes of a partition each, cut further for an agent without state; one for all if workers share a state.
@@ -101,10 +93,11 @@ class TopicSource:
         if self.mixes(agent):
             cuts = await self._mixed(agent, wanted)
         elif agent.shared is not None:
-            cuts = [Span(tuple(await self._parts(topic, agent))) for topic in wanted]
+            cuts = [Span(tuple(await self._ranges.asked(topic, remembers=True))) for topic in wanted]
         else:
-            parts = [part for topic in wanted for part in await self._parts(topic, agent)]
-            pieces = parts if agent.state is not None else [piece for part in parts for piece in _pieces(part)]
+            remembers = agent.state is not None
+            parts = [part for topic in wanted for part in await self._ranges.asked(topic, remembers)]
+            pieces = parts if remembers else [piece for part in parts for piece in _pieces(part)]
             cuts = [Span((piece,)) for piece in pieces]
         return [span for span in cuts if span.size]
 
@@ -117,22 +110,16 @@ class TopicSource:
             raise ConfigurationError(
                 f"--offsets: {agent.name} keeps one state over several topics, so say from when to when: --from, --to"
             )
-        orders = await self._orders(agent)  # first, so that whatever stands behind an answer lies before the ends below
+        orders = await self._ranges.orders(
+            agent
+        )  # first, so that whatever stands behind an answer lies before the ends below
         by_number = defaultdict[int, list[Part]](list)
         for topic in self._inputs(agent):  # whole: the state must know all, and `within` tells the times asked for
-            for part in await self._wholes(topic):
+            for part in await self._ranges.whole(topic):
                 by_number[part.partition].append(part if topic in wanted else _only_known(part))
-        told = [_only_known(part) for topic in self._heard(agent) for part in await self._wholes(topic)]
+        told = [_only_known(part) for topic in self._heard(agent) for part in await self._ranges.whole(topic)]
         asked = {number: own for number, own in by_number.items() if any(part.start < part.end for part in own)}
         return [Span((*own, *told), orders.get(number)) for number, own in sorted(asked.items())]
-
-    async def _orders(self, agent: Agent) -> dict[int, Order]:
-        """Partition number -> what tells in which order it was read."""
-        topic = predictions_of(agent.consumes[0].kind)
-        found = (await topic_admin.describe(self._settings, [topic])).topics.get(topic.name)
-        numbers = range(found.partitions if found is not None else 0)
-        parts = [await self._whole(topic.name, number) for number in numbers]
-        return {part.partition: Order(agent.name, part) for part in parts}
 
     def decoder(self, agent: Agent) -> Decoder[AnyEvent]:
         topics = [*self._inputs(agent), *self._heard(agent)]
@@ -157,51 +144,6 @@ class TopicSource:
             known = ", ".join(topic.name for topic in read)
             raise ConfigurationError(f"agent {agent.name} does not read {self._wanted.topic}; it reads {known}")
         return chosen
-
-    async def _parts(self, topic: Topic, agent: Agent) -> list[Part]:
-        found = await self._described(topic)
-        wanted = self._wanted.offsets
-        if excess := [number for number in wanted if number >= found.partitions]:
-            raise ConfigurationError(f"topic {topic.name} has no partition {excess[0]}, it has {found.partitions}")
-        numbers = sorted(wanted) if wanted and EVERY not in wanted else range(found.partitions)
-        remembers = agent.state is not None or agent.shared is not None
-        return list(await asyncio.gather(*(self._part(topic.name, number, remembers) for number in numbers)))
-
-    async def _described(self, topic: Topic) -> Found:
-        found = (await topic_admin.describe(self._settings, [topic])).topics.get(topic.name)
-        if found is None:
-            raise ConfigurationError(f"there is no topic {topic.name} on {self._settings.kafka}")
-        return found
-
-    async def _wholes(self, topic: Topic) -> list[Part]:
-        numbers = range((await self._described(topic)).partitions)
-        return list(await asyncio.gather(*(self._whole(topic.name, number) for number in numbers)))
-
-    async def _whole(self, topic: str, partition: int) -> Part:
-        """Fixed now: what is logged from here on is not part of the replay."""
-        async with reader(self._brokers, topic, partition) as source:
-            least, most = await source.bounds()
-        return Part(topic, partition, least, least, most)
-
-    async def _part(self, topic: str, partition: int, remembers: bool) -> Part:
-        whole = await self._whole(topic, partition)
-        least, most, wanted = whole.first, whole.end, self._wanted.offsets
-        start, end = wanted.get(partition) or wanted.get(EVERY) or (least, most)
-        start, end = min(max(start, least), most), min(max(end, least), most)
-        if self._wanted.since is not None:
-            start = max(start, await self._logged(topic, partition, self._wanted.since - EARLY, end))
-        return Part(topic, partition, least if remembers else start, start, max(end, start))
-
-    async def _logged(self, topic: str, partition: int, since: datetime, end: int) -> int:
-        """The first offset that was logged then or later."""
-        where = TopicPartition(topic, partition)
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._brokers, enable_auto_commit=False)
-        await consumer.start()
-        try:
-            found = (await consumer.offsets_for_times({where: round(since.timestamp() * 1000)}))[where]
-        finally:
-            await consumer.stop()
-        return end if found is None else int(found.offset)
 
     async def _single(self, span: Span, position: int) -> AsyncGenerator[Slice, None]:
         (part,) = span.parts
