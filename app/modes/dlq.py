@@ -49,7 +49,7 @@ class Box:
 
 async def look(brokers: str, partitions: int, *, everything: bool = False) -> Box:
     """The dead letters not sent back yet, or everything that is kept. Raises `ServiceUnavailable`."""
-    origins: dict[tuple[str, str, str], Origin] = {}
+    origins: dict[_Place, Origin] = {}
     ends: dict[TopicPartition, int] = {}
     for partition in range(partitions):
         where = TopicPartition(DEAD_LETTERS.name, partition)
@@ -74,11 +74,15 @@ async def send_back(brokers: str, producer: Producer, box: Box) -> int:
     return len(records)
 
 
-def _enter(origins: dict[tuple[str, str, str], Origin], record: Record) -> None:
+_Place = tuple[str, str, str, bytes | None]
+"""Where a record lies, and what of it could not be handled: all, or a row of its columns."""
+
+
+def _enter(origins: dict[_Place, Origin], record: Record) -> None:
     said = {name.removeprefix("dlq."): value.decode() for name, value in record.headers if name.startswith("dlq.")}
     if not {"topic", "partition", "offset"} <= said.keys():
         return  # not written by us: there is no saying where it belongs
-    place = (said["topic"], said["partition"], said["offset"])
+    place = (said["topic"], said["partition"], said["offset"], record.value)
     if place not in origins:
         headers = tuple(h for h in record.headers if not h[0].startswith("dlq."))
         where, omitted = (place[0], int(place[1]), int(place[2])), int(said.get("omitted_bytes", "0"))

@@ -32,6 +32,18 @@ async def test_a_record_two_agents_could_not_handle_is_sent_back_once_and_then_g
     assert outgoing(ride, stage.topic.name).value == back.value
 
 
+async def test_rows_of_one_record_are_sent_back_each(stage: Any) -> None:
+    now, topic = datetime(2026, 1, 1, tzinfo=UTC), stage.topic.name
+    rows = [Record(topic, 1, 7, 0, None, value) for value in (b"row 0", b"row 3")]
+    await stage.put([dead_letter(each, agent, "invalid_message", "no good", now) for each in rows for agent in "ab"])
+    box = await look(str(stage.settings.kafka), stage.settings.partitions)
+    mine = [found for found in box.origins if found.topic == topic]
+    assert sorted((found.offset, found.value, len(found.said)) for found in mine) == [
+        (7, b"row 0", 2),
+        (7, b"row 3", 2),
+    ]
+
+
 async def test_a_record_too_large_for_a_dead_letter_is_named_and_not_sent_back(stage: Any) -> None:
     now, topic = datetime(2026, 1, 1, tzinfo=UTC), stage.topic.name
     whole, cut = (Record(topic, 1, size, 0, b"k", b"x" * size) for size in (MOST_BYTES - 1, MOST_BYTES))
