@@ -6,8 +6,9 @@
     python -m benchmarks.replay --kill            # kill -9, ten times: `benchmarks.replay_kill`
 
 "The model alone" is one call of `predict` over the features of all rows, computed beforehand: no reading, no decoding, no
-features, nothing kept. Every side runs in a process of its own, with the same priority and one thread for the model. The
-processor's time is shown too: what a replay takes of it, beside what the model alone takes; a busy machine changes that less.
+features, nothing kept. Two more sides say how near a replay can come to it (`benchmarks.replay_bare`): decoding, features and
+model over records in memory, and the same rows put into SQLite, alone. Every side runs in a process of its own, with the same
+priority and one thread for the model. The processor's time is shown too: a busy machine changes that less.
 """
 
 import argparse
@@ -18,12 +19,11 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,8 +32,6 @@ import uvloop
 
 from app import embedded, topic_admin
 from app.bus import KafkaProducer
-from app.codec import Decoder
-from app.events import AnyRide
 from app.modes.lifecycle import settle
 from app.modes.replay.book import Book
 from app.modes.replay.files import RowSource, open_table
@@ -47,13 +45,14 @@ from app.registry import open_registry
 from app.settings import Settings, read_settings
 from app.sql.replays import Replays
 from app.testing import START
+from benchmarks.replay_bare import REQUESTED, Watch, bare
 from benchmarks.system import environment
 from benchmarks.throughput import preload_topic as preload
 
-SIDES = ("predict", "topic", "parquet")
+BARE = ("predict", "compute", "insert")
+SIDES = (*BARE, "topic", "parquet")
 FEW, MANY = 100_000, 2_000_000
 _GROUP = 100_000
-_REQUESTED = "millrace.ride.requested.v1"
 
 
 @dataclass(frozen=True)
@@ -68,20 +67,6 @@ class Measured:
     @property
     def rate(self) -> float:
         return self.rows / self.seconds
-
-
-class _Watch:
-    """Times what happens within."""
-
-    seconds = cpu_s = 0.0
-
-    def __enter__(self) -> Self:
-        self._began = time.perf_counter(), time.process_time()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        wall, cpu = self._began
-        self.seconds, self.cpu_s = time.perf_counter() - wall, time.process_time() - cpu
 
 
 def write_rides(path: Path, count: int) -> None:
@@ -107,7 +92,7 @@ def write_rides(path: Path, count: int) -> None:
     writer.close()
 
 
-async def replayed(settings: Settings, plan: Plan, source: Source) -> "_Watch":
+async def replayed(settings: Settings, plan: Plan, source: Source) -> Watch:
     """The time of one run to its end, by one worker of this process, its model loaded."""
     replays = Replays.open(settings.database_url)
     book = Book(replays, f"bench-{uuid.uuid4().hex[:8]}")
@@ -116,39 +101,24 @@ async def replayed(settings: Settings, plan: Plan, source: Source) -> "_Watch":
     book.begin(plan, await cut(plan, source))
     worker = Worker(book, source, ready, StoreTarget(book), settings.data_dir / book.run, Pace(None))
     settle()
-    with _Watch() as watch:
+    with Watch() as watch:
         await worker.run()
     replays.close()
     return watch
 
 
-def bare(settings: Settings, agent: str, path: Path) -> "_Watch":
-    """The time of one `predict` over all rows."""
-    ready = load(Chosen(agent, "champion"), open_registry(settings))
-    state = ready.agent.state() if ready.agent.state is not None else None
-    decoder: Decoder[AnyRide] = Decoder(AnyRide)
-    table = open_table(Rows("table", str(path), _REQUESTED), settings.database_url)
-    pieces = table.values(0, table.count())
-    features = [ready.agent.extract([decoder.decode(value) for value in values], state) for values in pieces]
-    rows = np.concatenate(features)
-    ready.model.predict(rows[:1000])
-    with _Watch() as watch:
-        ready.model.predict(rows)
-    return watch
-
-
 def side(name: str, settings: Settings, agent: str, path: Path) -> Measured:
     """One side, in this process."""
-    rows = Rows("table", str(path), _REQUESTED)
+    rows = Rows("table", str(path), REQUESTED)
     count = pq.read_metadata(path).num_rows
     chosen = (Chosen(agent, open_registry(settings).resolve(agent)),)
-    if name == "predict":
-        watch = bare(settings, agent, path)
+    if name in BARE:
+        watch = bare(name, settings, agent, path)
     elif name == "topic":
         wanted = TopicRange()
         watch = uvloop.run(replayed(settings, Plan(chosen=chosen, source=wanted), TopicSource(settings, wanted)))
     else:
-        source = RowSource(open_table(rows, settings.database_url), path.name, _REQUESTED)
+        source = RowSource(open_table(rows, settings.database_url), path.name, REQUESTED)
         watch = uvloop.run(replayed(settings, Plan(chosen=chosen, source=rows), source))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     return Measured(count, watch.seconds, watch.cpu_s, round(peak))
@@ -167,12 +137,13 @@ def speed(settings: Settings, agents: Sequence[str], count: int, path: Path) -> 
     write_rides(path, count)
     uvloop.run(_fill(settings, count))
     found: dict[str, dict[str, Any]] = {}
-    columns = "".join(f"{name:>12}{'ratio':>8}" for name in SIDES[1:])
-    print(f"{'rows a second':14}{SIDES[0]:>12}{columns}   us of processor a row")
+    against = SIDES[1:]
+    columns = "".join(f"{name:>12}{'ratio':>7}" for name in against)
+    print(f"{'rows a second':14}{'predict':>12}{columns}   us of processor a row")
     for agent in agents:
         sides = {name: apart(name, settings, agent, path) for name in SIDES}
         alone = sides["predict"].rate
-        rates = "".join(f"{sides[name].rate:>12,.0f}{sides[name].rate / alone:>8.2f}" for name in SIDES[1:])
+        rates = "".join(f"{sides[name].rate:>12,.0f}{sides[name].rate / alone:>7.2f}" for name in against)
         busy = " / ".join(f"{sides[name].cpu_s / count * 1e6:.1f}" for name in SIDES)
         print(f"{agent:14}{alone:>12,.0f}{rates}   {busy}", flush=True)
         found[agent] = {name: asdict(one) for name, one in sides.items()}
