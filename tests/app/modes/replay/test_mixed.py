@@ -2,6 +2,7 @@
 
 import math
 import random
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +13,7 @@ import pytest
 import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
+from sqlalchemy import select
 
 from app import topic_admin
 from app.agent import Agent
@@ -30,6 +32,7 @@ from app.modes.replay.targets import StoreTarget
 from app.modes.stream import Ready
 from app.predictions import PredictionBatch
 from app.registry import Registry, shipped_root
+from app.sql.replay_schema import failures
 from app.testing import START, Events, outgoing
 from app.topics import CARD_PREDICTIONS, Topic
 from tests.app.modes.replay.faults import Died, Once
@@ -182,19 +185,29 @@ async def test_a_run_whose_beginning_is_forgotten_is_not_continued(bank: Bank, d
         await desk.worker(book, "fraud", source).run()
 
 
-async def test_in_the_order_in_which_it_was_read_live(bank: Bank, replay: Any) -> None:
-    """Two workers, one after the other; what came while none was there and what nobody answered is read, too."""
+async def test_in_the_order_in_which_it_was_read_live(bank: Bank, replay: Any, desk: Any) -> None:
+    """Two workers, one after the other; what came while none was there and what nobody answered is read, too.
+
+    What is no transaction is passed over, as it was live.
+    """
     stage = bank.stage
+    report = next(event for event in bank.life(0) if isinstance(event, FraudReported))
+    for value in (b"{", encode(report)):
+        await stage.put([Outgoing(bank.own[0].name, b"card1", value)])
+    await stage.put([Outgoing(bank.heard[0].name, b"card1", b"{")])
     for seed in (1, 2):
         await bank.put(bank.life(seed))
-        await stage.finished(stage.loop_of(bank.ready, bank.own, bank.heard), seed * COUNT)
+        await stage.finished(stage.loop_of(bank.ready, bank.own, bank.heard), 2 + seed * COUNT)
     live = await bank.said()
     await bank.put(bank.life(3))
     source = Named(bank.source(most=50), bank.ready)
     kept = {row[2]: row[4] for row in await replay("r", source, 2, 3)}
     assert len(kept) == 3 * COUNT
     assert {event_id: kept[event_id] for event_id in live} == live
-    by_time = await one_by_one(bank)
+    with desk.replays.connected() as connection:
+        failed = connection.execute(select(failures.c.cause, failures.c.offset).order_by(failures.c.offset)).all()
+    assert failed == [("invalid_message", 0), ("unknown_message", 1)]
+    by_time = {row[2]: row[4] for row in await replay("by time", bank.source())}
     assert any(by_time[event_id] != live[event_id] for event_id in live)
 
 
@@ -204,8 +217,9 @@ async def test_said_live_and_again_to_the_bit_though_a_worker_was_killed(
     stage, brokers = bank.stage, str(bank.stage.settings.kafka)
     await bank.put(bank.life(1))
     process = start_worker("cards")
+    deadline = time.monotonic() + 40
     while not await stage.read(CARD_PREDICTIONS.name):
-        assert process.poll() is None
+        assert time.monotonic() < deadline, "no answer"
     await bank.put(bank.life(2))
     process.kill()
     process.wait()
