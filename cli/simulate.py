@@ -57,7 +57,8 @@ def simulate(
         Path | None,
         typer.Option(
             "--from",
-            help="replay real ones: a TLC month (.parquet), the trending table (.csv), the fraud handbook's table",
+            help="replay real ones: a TLC month (.parquet), the trending table or texts (.csv, .tsv, .txt), the fraud "
+            "handbook's table",
         ),
     ] = None,
     users: Annotated[
@@ -115,6 +116,8 @@ def simulate(
       millrace simulate --from green_tripdata_2023-02.parquet --speed 600 --count 1000
 
       millrace simulate uploads --from youtube_trending_2017.csv --rate 50 --json
+
+      millrace simulate uploads --from davidson_hate.csv --via kafka
 
       millrace simulate --via kafka --rate 5000 --count 100000 --poison 0.1
 

@@ -16,6 +16,7 @@ from typing import Literal
 from app.errors import ConfigurationError
 from simulator.bank import DAY_S, PER_CARD_AND_DAY, Bank
 from simulator.plan import Birth, MakeLife, Planned, arrivals, at_rate, in_event_time, schedule, until
+from simulator.recorded_texts import RecordedTexts, holds_texts
 from simulator.recorded_transactions import RecordedTransactions
 from simulator.recorded_trips import RecordedTrips
 from simulator.recorded_uploads import RecordedUploads
@@ -24,6 +25,7 @@ from simulator.trips import TripMaker
 from simulator.uploads import UploadMaker
 from simulator.wire import holder_id
 
+Recording = RecordedTrips | RecordedUploads | RecordedTexts | RecordedTransactions
 What = Literal["rides", "uploads", "transactions", "all"]
 
 USUAL_RATE = 2.0
@@ -127,7 +129,7 @@ class Scenario:
         return [f"{name}-{n}" for name in self._names() for n in range(self._options.users)]
 
     def _names(self) -> Iterable[str]:
-        if isinstance(self._recording, RecordedUploads):
+        if isinstance(self._recording, RecordedUploads | RecordedTexts):
             return ("channel",)
         if isinstance(self._recording, RecordedTrips):
             return ("rider",)
@@ -154,15 +156,17 @@ def _made_up(options: Options, rate: float, speed: float) -> Iterator[Birth]:
     return heapq.merge(*streams, key=lambda birth: birth.due_s)
 
 
-def _open(options: Options) -> RecordedTrips | RecordedUploads | RecordedTransactions:
+def _open(options: Options) -> Recording:
     """The recording; what it is of is told by its ending where `what` does not say."""
     source = options.source
     assert source is not None  # noqa: S101  # the caller looked
-    what = options.what if options.what != "all" else {".parquet": "rides", ".csv": "uploads"}.get(source.suffix)
+    told = {".parquet": "rides", ".csv": "uploads", ".tsv": "uploads"}
+    what = options.what if options.what != "all" else told.get(source.suffix)
     if what == "rides":
         return RecordedTrips(source, options.run, options.users)
     if what == "uploads":
-        return RecordedUploads(source, options.run, options.users)
+        kind = RecordedTexts if holds_texts(source) else RecordedUploads
+        return kind(source, options.run, options.users)
     if what == "transactions":
         return RecordedTransactions(source, options.run)
     raise ConfigurationError(f"{source} is neither .parquet nor .csv: say what it holds, as in `simulate rides`")
