@@ -87,7 +87,8 @@ class Announcer:
         return False
 
     def catch_up(self) -> None:
-        """Let `run` look into the outbox; until it is empty nothing is told directly."""
+        """Let `run` look into the outbox, once more if it is just doing so; until it is empty nothing is told directly."""
+        self._left_out = True
         self._behind.set()
 
     async def run(self) -> None:
@@ -160,6 +161,10 @@ class Push:
         delivered, published = await asyncio.gather(delivering, telling)
         _measure(decisions)
         self.marked([_mark(made, where, published) for made, where in zip(decisions, delivered, strict=True)])
+        if (
+            not published
+        ):  # only now are they in the outbox: `run` may have found it empty while Kafka was slower than Redis
+            self.announcer.catch_up()
 
 
 def _measure(decisions: Sequence[Made]) -> None:

@@ -153,6 +153,30 @@ async def test_what_a_predecessor_left_untold_is_told() -> None:
         assert world.on_topic() == []
 
 
+class SlowBroker(MemoryBus):
+    """A broker that acknowledges nothing until it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let = asyncio.Event()
+
+    async def send(self, records: Sequence[Outgoing]) -> list[Delivered]:
+        await self.let.wait()
+        return await super().send(records)
+
+
+async def test_what_redis_missed_is_made_up_for_though_the_topic_had_it_later() -> None:
+    broker = SlowBroker()
+    async with running(World(broker)) as world:
+        world.redis.away = True
+        await world.put("a")
+        await until(lambda: world.announcer.behind)
+        world.redis.away = False
+        await until(lambda: not world.announcer.behind)  # the outbox has been seen empty: the topic has nothing yet
+        broker.let.set()
+        await until(lambda: world.told() == ["a.0"])
+
+
 class NoBroker(MemoryBus):
     """A broker that is away, and is asked again at once."""
 
