@@ -161,9 +161,7 @@ class Push:
         delivered, published = await asyncio.gather(delivering, telling)
         _measure(decisions)
         self.marked([_mark(made, where, published) for made, where in zip(decisions, delivered, strict=True)])
-        if (
-            not published
-        ):  # only now are they in the outbox: `run` may have found it empty while Kafka was slower than Redis
+        if not published:  # until now the outbox could be seen empty: what the topic does not have is not in it
             self.announcer.catch_up()
 
 
