@@ -20,7 +20,7 @@ from aiokafka.structs import TopicPartition
 from app.agent import Agent, Features, State, Values
 from app.bus import Outgoing, Producer, deliver
 from app.codec import Decoder, Headers, Record, header
-from app.errors import MillraceError
+from app.errors import InvalidMessage, MillraceError
 from app.events import AnyEvent, Event
 from app.modes.read import ends, reader
 from app.modes.scoring import Scorer
@@ -223,9 +223,12 @@ def stood(records: Sequence[Outgoing], fold: Fold) -> list[Outgoing]:
 
 
 def stands(headers: Headers) -> Offsets | None:
-    """Where the state stood behind a prediction; `None` where it does not say. Raises `msgspec.MsgspecError`."""
+    """Where the state stood behind a prediction; `None` where it does not say. Raises `InvalidMessage`."""
     told = header(headers, STANDS)
-    return None if told is None else _offsets(told)
+    try:
+        return None if told is None else _offsets(told)
+    except ValueError as error:  # msgspec's own are, too
+        raise InvalidMessage("expected offsets by topic/partition", STANDS) from error
 
 
 class _Silent:

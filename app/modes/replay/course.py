@@ -16,7 +16,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from app.codec import SOURCE, Decoder, Record, header
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, InvalidMessage
 from app.modes.read import Reader, reader
 from app.modes.replay.merging import merged
 from app.modes.replay.plan import Order, Part, Place, Span
@@ -88,6 +88,8 @@ async def along(brokers: str, span: Span, resumed: bool = False) -> AsyncGenerat
     """
     async with course(brokers, span, resumed) as way:
         if span.order is not None:
+            if resumed:
+                await _still_told(brokers, span.order)
             async for stage in settled(stages(brokers, span.order, span)):
                 if way.leads_to(stage):
                     async for records in way.to(stage.before):
@@ -126,6 +128,11 @@ async def still_there(source: Reader, part: Part) -> None:
         )
 
 
+async def _still_told(brokers: str, order: Order) -> None:
+    async with reader(brokers, order.part.topic, order.part.partition) as source:
+        await still_there(source, order.part)
+
+
 async def said(brokers: str, order: Order) -> AsyncIterator[list[Record]]:
     """The records of predictions that tell the order. Raises `ServiceUnavailable`."""
     part, by = order.part, f"{SOURCE}/agents/{order.agent}"
@@ -160,7 +167,11 @@ async def settled(all_stages: AsyncIterator[Stage], within: int = UNSETTLED) -> 
 
 def stage_of(record: Record, place: Place, first: int, end: int, span: Span) -> Stage | None:
     """Where the state stood before this batch of answers; `None` where it does not say, or it is none of the span's."""
-    told, places = stands(record.headers), [Place(part.topic, part.partition) for part in span.parts]
+    places = [Place(part.topic, part.partition) for part in span.parts]
+    try:
+        told = stands(record.headers)
+    except InvalidMessage:
+        return None  # anybody may write to a topic
     if told is None or place not in places:
         return None
     stood = {Place(*where): offset for where, offset in told.items()}

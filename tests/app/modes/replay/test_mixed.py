@@ -22,13 +22,14 @@ from app.codec import Decoder, Record, encode
 from app.errors import ConfigurationError
 from app.events import AnyTransaction, FraudReported, TransactionMade
 from app.modes.read import reader
-from app.modes.replay.course import Stage, settled
-from app.modes.replay.plan import Chosen, Place, Span, TopicRange
+from app.modes.replay.course import Stage, along, settled, stage_of
+from app.modes.replay.plan import Chosen, Order, Part, Place, Span, TopicRange
 from app.modes.replay.retrace import retrace
 from app.modes.replay.run import Worker
 from app.modes.replay.score import load
 from app.modes.replay.sources import TopicSource
 from app.modes.replay.targets import StoreTarget
+from app.modes.state import STANDS
 from app.modes.stream import Ready
 from app.predictions import PredictionBatch
 from app.registry import Registry, shipped_root
@@ -172,6 +173,7 @@ async def test_a_run_whose_beginning_is_forgotten_is_not_continued(bank: Bank, d
     book = await desk.begun("r", "fraud", source)
     with pytest.raises(Died):
         await desk.worker(book, "fraud", Once(source, 3)).run()
+    gone = next(part for span in await source.spans(bank.ready.agent) for part in span.parts if part.end)
     forgotten = {
         TopicPartition(topic.name, partition): RecordsToDelete(before_offset=-1)
         for topic in bank.own
@@ -183,6 +185,10 @@ async def test_a_run_whose_beginning_is_forgotten_is_not_continued(bank: Bank, d
     await client.close()
     with pytest.raises(ConfigurationError, match="has forgotten what lay before"):
         await desk.worker(book, "fraud", source).run()
+    # Nor one that could not tell any more in which order the state had read what is still there.
+    untold = Span((Part(bank.heard[0].name, 0, 0, 0, 0),), Order("fraud", gone))
+    with pytest.raises(ConfigurationError, match="has forgotten what lay before"):
+        await anext(along(bank.stage.settings.kafka, untold, resumed=True), None)
 
 
 async def test_in_the_order_in_which_it_was_read_live(bank: Bank, replay: Any, desk: Any) -> None:
@@ -258,6 +264,12 @@ def replace_value(said: PredictionBatch, value: float) -> PredictionBatch:
 
 def stage(topic: str, end: int, **before: int) -> Stage:
     return Stage(Place(topic, 0), {Place(name, 0): offset for name, offset in before.items()}, end)
+
+
+@pytest.mark.parametrize("stood", [b"{", b"[]", b'{"a/0": "x"}', b'{"a/b": 1}', b"\xff", None])
+def test_predictions_that_do_not_say_where_a_state_stood(stood: bytes | None) -> None:
+    record = Record("p", 0, 0, 0, None, b"", () if stood is None else ((STANDS, stood),))
+    assert stage_of(record, Place("a", 0), 0, 1, Span((Part("a", 0, 0, 0, 9),))) is None
 
 
 async def test_a_state_that_was_taken_back_goes_on_from_there() -> None:
