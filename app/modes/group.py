@@ -72,10 +72,10 @@ class Group:
         on_assigned: awaited before the first batch of these partitions. Every rebalance revokes all partitions and
             assigns anew, starting at the committed offsets.
         on_revoked: awaited after the last batch of these partitions is finished and committed; also at the end of run.
-        before_commit: see `App`; called while no batch of the partitions in question is being handled.
+        before_commit: see `App`; called while no batch of the partitions in question is being handled (unless `topics_apart`).
         due: whether `before_commit` has anything to do for this partition number now; if not, what is finished is committed
             without waiting for the batch in hand.
-        topics_apart: a batch does not wait for one of another topic; of one topic they still come in order.
+        topics_apart: a batch does not wait for one of another topic, nor a commit for any; of one topic they still come in order.
         limit_bytes: how much of a partition may be in hand.
         fetches: shared with the other groups of the process; by default nothing is shared.
     """
@@ -213,9 +213,11 @@ class Group:
         return messages
 
     async def _committable(self, offsets: Committable, last_chance: bool) -> Committable:
-        """Ask `before_commit` partition by partition, between batches."""
+        """Ask `before_commit` partition by partition, between batches; at once, where topics are apart."""
         if self._before_commit is None:
             return offsets
+        if self._topics_apart:  # a lane that is kept idle for the commit would make another wait that needs its answers
+            return await self._before_commit(offsets, last_chance)
         allowed: dict[TopicPartition, int] = {}
         for partition in {where.partition for where in offsets}:
             if not (last_chance or self._due(partition)):

@@ -88,6 +88,34 @@ async def test_a_batch_need_not_wait_for_one_of_another_topic(stage: Any) -> Non
     assert await stage.committed() == 2
 
 
+async def test_a_commit_need_not_wait_for_a_batch_of_another_topic(stage: Any) -> None:
+    other = replace(stage.topic, name=f"other.{stage.name}")
+    await topic_admin.ensure(stage.settings, [other])
+    free, asked = asyncio.Event(), asyncio.Event()
+
+    async def handle(batch: RecordBatch) -> None:
+        if batch.topic == other.name:
+            await free.wait()
+
+    async def before_commit(offsets: Any, last_chance: bool) -> Any:
+        if offsets:
+            free.set()  # not before: until then the other's batch is in hand
+        if await stage.committed() == 2:
+            asked.set()
+        return offsets
+
+    await stage.put([Outgoing(topic, b"k", b"v") for topic in (stage.topic.name, other.name)])
+    group = Group(
+        f"millrace.{stage.name}",
+        [stage.topic, other],
+        handle,
+        stage.settings,
+        topics_apart=True,
+        before_commit=before_commit,
+    )
+    await run_until(group, asked)
+
+
 async def test_a_batch_that_may_wait_is_filled_from_what_comes_meanwhile(stage: Any) -> None:
     sizes: list[int] = []
     done, begun = asyncio.Event(), asyncio.Event()
