@@ -43,8 +43,8 @@ async function load() {
   showRuns(runs, (run) => void attempt(() => openRun(run)));
   const first = runs.find((run) => run.state === "done");
   for (const panel of ["scores", "likeliest-panel"]) byId(panel).hidden = !first;
-  if (first) await openRun(first);
   showErrors(errors);
+  if (first) await attempt(() => openRun(first)); // a run whose job is gone must not keep the rest from view
   await openReport(listReports(reports, (report) => void attempt(() => openReport(report))));
 }
 
