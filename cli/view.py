@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.live import Live
 
 from app.live import AnyLive, Connected, LiveDecision
+from app.modes.lifecycle import together
 from cli.panels import line, screen
 from cli.picture import LIVE, Picture, Process, Status
 from simulator.badges import Token
@@ -90,7 +91,7 @@ async def show(
     """
     view, console = View(url, processes), console or Console()
     painting = _paint(view, console) if console.is_terminal else _print_lines(view, console, line_s)
-    await _together(_listen(view, token), _poll(view, token), painting)
+    await together(_listen(view, token), _poll(view, token), painting)
 
 
 def supervised(directory: Path) -> Processes:
@@ -112,16 +113,6 @@ def _process(name: str, pid: int, restarts: int, last_exit: str) -> Process:
     except psutil.Error:
         rss_mb = None
     return Process(name, "running" if rss_mb is not None else last_exit or "starting", restarts, rss_mb)
-
-
-async def _together(*parts: Coroutine[object, object, None]) -> None:
-    """Run all; the first to fail ends the others, and its error is raised bare."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for part in parts:
-                group.create_task(part)
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
 
 
 async def _listen(view: View, token: Token) -> None:
