@@ -14,7 +14,7 @@ import pytest
 
 from app.services.process import free_port
 
-STARTED_S, STOPPED_S = 60.0, 15.0
+STARTED_S, STOPPED_S = 120.0, 30.0
 COMMAND = [sys.executable, "-m", "cli", "demo"]
 
 
