@@ -1,6 +1,7 @@
 """`millrace demo`: the whole system on this machine, with a simulator feeding it and a view of what happens."""
 
 import asyncio
+import math
 import signal
 from functools import partial
 from typing import Annotated
@@ -41,6 +42,9 @@ def demo(
         raise ConfigurationError(
             f"--cards {cards:g}: 0 to {MOST_CARDS} a second; `millrace simulate transactions` goes further"
         )
+    for name, value in (("--rate", rate), ("--speed", speed)):
+        if not 0 < value < math.inf:
+            raise ConfigurationError(f"{name} {value:g}: expected a number above 0")
     settings = read_settings(demo=True)
     with prepared(settings) as settings:
         units = [

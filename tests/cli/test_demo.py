@@ -66,11 +66,17 @@ def test_everything_comes_up_decides_and_goes(demo: Demo, tmp_path: Path) -> Non
     assert alive == []
 
 
-def test_a_rate_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("option", "value", "why"),
+    [
+        ("--cards", "501", b"--cards 501: 0 to 500 a second"),
+        ("--rate", "0", b"--rate 0: expected a number above 0"),
+        ("--speed", "nan", b"--speed nan: expected a number above 0"),
+    ],
+)
+def test_a_rate_that_makes_no_sense_is_refused(option: str, value: str, why: bytes, tmp_path: Path) -> None:
     environment = os.environ | {"MILLRACE_DATA_DIR": str(tmp_path)}
-    refused = subprocess.run(
-        [*COMMAND, "--cards", "501"], env=environment, capture_output=True, timeout=60, check=False
-    )
+    refused = subprocess.run([*COMMAND, option, value], env=environment, capture_output=True, timeout=60, check=False)
     assert refused.returncode == 2
-    assert b"--cards 501: 0 to 500 a second" in refused.stderr
+    assert why in refused.stderr
     assert list(tmp_path.iterdir()) == []
