@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     )
     first_estimate: Duration = Field(
         timedelta(milliseconds=150),
+        ge=timedelta(0),
+        le=timedelta(seconds=30),  # the longest any answer is waited for (`app.asking.requests.MAX_WITHIN_S`)
         description="how long POST /v1/rides may wait for a first estimate; 0: none is asked",
     )
     within: Duration | None = Field(

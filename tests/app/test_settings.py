@@ -24,3 +24,10 @@ def test_what_is_no_duration_names_its_variable(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv(f"MILLRACE_{name.upper()}", "soon")
     with pytest.raises(ConfigurationError, match=f"MILLRACE_{name.upper()}"):
         read_settings()
+
+
+@pytest.mark.parametrize("said", ["-1", "31"])
+def test_a_first_estimate_is_waited_for_no_longer_than_any_answer(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv("MILLRACE_FIRST_ESTIMATE", said)
+    with pytest.raises(ConfigurationError, match="MILLRACE_FIRST_ESTIMATE"):
+        read_settings()
