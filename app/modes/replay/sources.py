@@ -114,9 +114,7 @@ class TopicSource:
             raise ConfigurationError(
                 f"--offsets: {agent.name} keeps one state over several topics, so say from when to when: --from, --to"
             )
-        orders = await self._ranges.orders(
-            agent
-        )  # first, so that whatever stands behind an answer lies before the ends below
+        orders = await self._ranges.orders(agent)  # first: what an answer rests on then lies before the ends below
         by_number = defaultdict[int, list[Part]](list)
         for topic in self._inputs(agent):  # whole: the state must know all, and `within` tells the times asked for
             for part in await self._ranges.whole(topic):
