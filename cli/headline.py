@@ -53,7 +53,9 @@ def worth(cards: CardFigures) -> list[tuple[str, str]]:
     ]
     if cards.recall is None:
         return figures
-    share = [(f"{cards.recall:.0%}", "of frauds held"), (f"{cards.precision or 0:.0%}", "of held were frauds")]
+    share = [(f"{cards.recall:.0%}", "of frauds held")]
+    if cards.precision is not None:
+        share.append((f"{cards.precision:.0%}", "of held were frauds"))
     return [(_dollars(cards.saved_usd), "saved"), *figures, *share]
 
 

@@ -137,6 +137,9 @@ def test_the_headline_says_what_was_decided_of_each_use() -> None:
     early = rendered(headline(picture(status=msgspec.structs.replace(status, cards=unknown))), 150)
     assert "58 blocked" in early
     assert "saved" not in early
+    none_held = msgspec.structs.replace(CARDS, reviewed=0, blocked=0, recall=0.0, precision=None)
+    assert "0 blocked, 0% of frauds held" in panels.line(picture(status=Status(cards=none_held)))
+    assert "were frauds" not in panels.line(picture(status=Status(cards=none_held)))
 
 
 def test_hostile_text_is_shown_as_text() -> None:
