@@ -1,4 +1,4 @@
-// What is known of each ride and upload, folded from the live messages. Knows nothing of the page.
+// What is known of each ride, upload and card payment, folded from the live messages. Knows nothing of the page.
 
 const KEPT = 600; // subjects remembered; far more than any board shows, so that a click still finds its subject
 const CORRECTIONS_KEPT = 80;
