@@ -36,41 +36,28 @@ def test_they_are_those_aiokafka_would_have_handed_out() -> None:
     parts = batch(0, [b"a", None, b"c"]), batch(7, [b"d"])
     records = RecordSet(WHERE, fetched(*parts))
     expected = [Record("rides", 1, r.offset, r.timestamp, r.key, r.value, list(r.headers)) for r in fetched(*parts)]
-    assert records.drain() == expected
+    assert list(records) == expected
     assert [record.offset for record in expected] == [0, 1, 2, 7]
     assert records.next_fetch_offset == 8
 
 
 def test_a_position_within_a_batch_is_where_it_begins() -> None:
     records = RecordSet(WHERE, fetched(batch(0, [b"a", b"b", b"c"]), batch(3, [b"d"]), position=2))
-    assert [record.value for record in records.drain()] == [b"c", b"d"]
+    assert [record.value for record in records] == [b"c", b"d"]
 
 
 def test_a_batch_that_was_damaged_is_not_read() -> None:
     damaged = batch(0, [b"value"])
     damaged[-8] ^= 1
     with pytest.raises(CorruptRecordException, match="rides/1"):
-        RecordSet(WHERE, fetched(damaged)).drain()
+        list(RecordSet(WHERE, fetched(damaged)))
 
 
-def test_what_a_consumer_has_fetched_is_unpacked_and_handed_out_once() -> None:
-    state: Any = SimpleNamespace(paused=False, position=0)
-    state.consumed_to = lambda at: setattr(state, "position", at)
-    assignment: Any = SimpleNamespace(active=True, state_value=lambda _: state)
-    result = FetchResult(WHERE, assignment=assignment, partition_records=fetched(batch(0, [b"a", b"b"])), backoff=0.1)
+def test_what_a_consumer_has_fetched_is_unpacked_once() -> None:
+    result = FetchResult(WHERE, assignment=None, partition_records=fetched(batch(0, [b"a"])), backoff=0.1)
     consumer: Any = SimpleNamespace(_fetcher=SimpleNamespace(_records={WHERE: result}))
     unpack(consumer)
     unpacked = cast("Any", result)._partition_records
     unpack(consumer)
     assert cast("Any", result)._partition_records is unpacked
-    assert [record.value for record in result.getall()] == [b"a", b"b"]
-    assert state.position == 2
-    assert not result.has_more()
-
-
-def test_what_is_no_longer_asked_for_is_not_handed_out() -> None:
-    state = SimpleNamespace(paused=False, position=17)  # somebody has sought elsewhere meanwhile
-    assignment: Any = SimpleNamespace(active=True, state_value=lambda _: state)
-    result = FetchResult(WHERE, assignment=assignment, partition_records=fetched(batch(0, [b"a"])), backoff=0.1)
-    unpack(cast("Any", SimpleNamespace(_fetcher=SimpleNamespace(_records={WHERE: result}))))
-    assert result.getall() == []
+    assert [record.value for record in unpacked] == [b"a"]
