@@ -190,6 +190,7 @@ async def test_a_fraud_is_blocked_alerted_told_and_counted(
             await producer.send([poison, *predicted([good, bad], frauds=[bad.event_id]), reported(bad)])
             await heard.until(lambda h: len(h.values[DECISIONS.name]) == 2 and len(h.values[DEAD_LETTERS.name]) == 1)
             await heard.until(lambda h: h.actions == {good.event_id: {"allow"}, bad.event_id: {"block"}})
+            await heard.until(lambda h: len(h.values[ALERTS.name]) == 1)
             await eventually(lambda: [each.reported for each in store.charge_tallies()] == [0, 1])
             assert process.end(signal.SIGTERM) == 0
     assert heard.decision(f"{good.event_id}.0").action == "allow"
@@ -224,6 +225,7 @@ async def test_kill_9_loses_nothing_and_counts_nothing_twice(
                     process.end(signal.SIGKILL)
                     process.start()
             await heard.until(lambda h: len(h.actions) == len(made))
+            await heard.until(lambda h: len(h.values[DECISIONS.name]) == len(h.values[ALERTS.name]) == len(frauds))
             store = Store.open(settings.database_url)
             await eventually(lambda: _all_counted(store, len(made), len(frauds)))
             assert process.end(signal.SIGTERM) == 0
