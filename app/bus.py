@@ -9,7 +9,7 @@ import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cached_property, lru_cache
 from typing import NamedTuple, Protocol, overload
 
@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import RecordMetadata
 
 from app.codec import Headers
 from app.errors import DeliveryFailed, InvalidMessage
@@ -26,6 +27,9 @@ REQUEST_TIMEOUT_S = 40.0
 
 DELIVERY_DEADLINE_S = 60.0
 """What a call may take in all: one request that times out, and one more."""
+
+POST_S = 0.1
+"""How long `post` may take: what it sends is of no use after a few tenths of a second."""
 
 MAX_RECORD_BYTES = 20 << 20
 """The largest record sent: a dead letter, or a snapshot of a state. What else a topic takes is the broker's to say."""
@@ -62,6 +66,13 @@ class Producer(Protocol):
 
         After a failure the fate of each is unknown: send the same records again; every reader is idempotent. A record
         that can never be delivered, being larger than its topic takes, is an `InvalidMessage` instead.
+        """
+        ...
+
+    async def post(self, records: Sequence[Outgoing]) -> None:
+        """Hand records over and go on, whatever becomes of them: for what is of no use when it comes late.
+
+        With a `send` right behind it they travel in one request.
         """
         ...
 
@@ -144,6 +155,14 @@ class KafkaProducer:
                 return await _send_batches(producer, records)  # also for empty records, which `send` asserts against
             return await _send_each(producer, records)
 
+    async def post(self, records: Sequence[Outgoing]) -> None:
+        """See `Producer.post`; a broker that takes nothing is waited for no longer than `POST_S`."""
+        with suppress(KafkaError, DeliveryFailed, TimeoutError):
+            async with asyncio.timeout(POST_S):
+                producer = await self.start()
+                for record in records:
+                    (await _put(producer, record)).add_done_callback(_seen)
+
     async def close(self) -> None:
         """Deliver what is under way and disconnect."""
         async with self._starting:
@@ -167,15 +186,26 @@ async def _kafka_errors_as_ours() -> AsyncIterator[None]:
 
 async def _send_each(producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> list[Delivered]:
     """Record by record: what goes to the same partition still travels together."""
-    pending = []
-    for record in records:
-        partition = await _partition(producer, record)
-        sent = await producer.send(
-            record.topic, record.value, key=record.key, partition=partition, headers=list(record.headers)
-        )
-        pending.append(sent)
-    done = await asyncio.gather(*pending)
+    done = await asyncio.gather(*[await _put(producer, record) for record in records])
     return [Delivered(where.topic, where.partition, where.offset) for where in done]
+
+
+async def _put(producer: AIOKafkaProducer, record: Outgoing) -> "asyncio.Future[RecordMetadata]":
+    """Hand one record over; the future is its delivery. It waits only while the record's partition has no room."""
+    sent: asyncio.Future[RecordMetadata] = await producer.send(
+        record.topic,
+        record.value,
+        key=record.key,
+        partition=await _partition(producer, record),
+        headers=list(record.headers),
+    )
+    return sent
+
+
+def _seen(delivery: "asyncio.Future[RecordMetadata]") -> None:
+    """Nobody asks how it ended."""
+    if not delivery.cancelled():
+        delivery.exception()
 
 
 async def _send_batches(producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> "_Places":

@@ -156,9 +156,13 @@ class Push:
         if not decisions:
             await telling
             return
-        # At once: all of it is written down, so neither rests on the other, and users wait for one of them less.
-        delivering = deliver(self.producer, [_record(made) for made in decisions])
-        delivered, published = await asyncio.gather(delivering, telling)
+        # At once, users first: all of it is written down, so neither rests on the other.
+        delivering = asyncio.create_task(deliver(self.producer, [_record(made) for made in decisions]))
+        try:
+            published = await telling
+            delivered = await delivering
+        finally:
+            delivering.cancel()
         _measure(decisions)
         self.marked([_mark(made, where, published) for made, where in zip(decisions, delivered, strict=True)])
         if not published:  # until now the outbox could be seen empty: what the topic does not have is not in it

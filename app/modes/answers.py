@@ -113,21 +113,18 @@ class Wording:
         return outgoing(self._agent.name, replace(outcome, predicted=beside))
 
 
-def to_senders(agent: str, outcome: Outcome) -> Answers:
+def to_senders(agent: str, outcome: Outcome) -> list[Outgoing]:
     """What became of the events whose records say that this agent's word is wanted; nothing, once it comes too late."""
-    replies: list[Outgoing] = []
-    until_ms, now_ms = 0, outcome.at.timestamp() * 1000
+    replies, now_ms = list[Outgoing](), outcome.at.timestamp() * 1000
     for record, said in outcome.predicted:
         if (address := _wanted(record, agent)) and address.deadline_ms > now_ms:
             details = () if said.detail is None else (said.detail,)
             values = Reply(address.asker, address.call, agent, said.version, said.unit, (said.value,), details)
             replies.append(_outgoing(address, values))
-            until_ms = max(until_ms, address.deadline_ms)
     for failed in outcome.failed:
         if (address := _wanted(failed.record, agent)) and address.deadline_ms > now_ms:
             replies.append(_outgoing(address, Reply(address.asker, address.call, agent, error=failed.error)))
-            until_ms = max(until_ms, address.deadline_ms)
-    return Answers(replies, [], until_ms)
+    return replies
 
 
 def _wanted(record: Record, agent: str) -> Address | None:

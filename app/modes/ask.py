@@ -14,7 +14,7 @@ import numpy as np
 from sqlalchemy.exc import OperationalError
 
 from app.agent import Agent, Scores
-from app.asking.requests import MAX_ROWS, Address, Request, request_group
+from app.asking.requests import MAX_ROWS, MAX_WITHIN_S, Address, Request, request_group
 from app.bus import Producer, deliver
 from app.codec import Decoder, Record
 from app.errors import DeliveryFailed, InvalidMessage, ServiceUnavailable
@@ -85,7 +85,7 @@ class Answering:
             except Exception as error:
                 self._failure = error
                 raise
-        await send_replies(self._producer, self._agent.name, answers, self._clock())
+        await self._reply(answers)
 
     def _read(self, records: Sequence[Record]) -> tuple[list[Call], Answers]:
         """The calls in these records; and the answers to those that cannot be read."""
@@ -152,17 +152,16 @@ class Answering:
             memory = Throwaway(self._agent, self._agent.state, calls)
         return await self._scorer.score(events, memory)
 
-
-async def send_replies(producer: Producer, agent: str, answers: Answers, now_s: float) -> None:
-    """Send the replies for as long as anybody waits: a reply partition that is away must hold up nobody else for long."""
-    left_s = answers.until_ms / 1000 - now_s
-    if not answers.replies or left_s <= 0:
-        return
-    try:
-        async with asyncio.timeout(left_s):
-            await producer.send(answers.replies)
-    except (DeliveryFailed, TimeoutError):
-        REQUESTS.labels(agent, "not delivered").inc(len(answers.replies))
+    async def _reply(self, answers: Answers) -> None:
+        """Send the replies for as long as anybody waits: a reply partition that is away must hold up nobody else."""
+        left_s = min(answers.until_ms / 1000 - self._clock(), MAX_WITHIN_S)  # whatever deadline a header names
+        if not answers.replies or left_s <= 0:
+            return
+        try:
+            async with asyncio.timeout(left_s):
+                await self._producer.send(answers.replies)
+        except (DeliveryFailed, TimeoutError):
+            REQUESTS.labels(self._agent.name, "not delivered").inc(len(answers.replies))
 
 
 def _portions(calls: Sequence[Call], most: int) -> Iterator[list[Call]]:

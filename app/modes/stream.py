@@ -22,7 +22,7 @@ from app.errors import ConfigurationError
 from app.events import AnyEvent, Event
 from app.examples import EXAMPLES
 from app.modes.answers import to_senders
-from app.modes.ask import Answering, send_replies
+from app.modes.ask import Answering
 from app.modes.fetching import SharedFetches
 from app.modes.group import Batching, Group
 from app.modes.hearing import Hearing
@@ -215,15 +215,12 @@ class Loop:
         self._meters.batch.observe(len(records))
         if records:
             self._meters.latency.observe(max(0.0, outcome.at.timestamp() - records[0].timestamp_ms / 1000))
-        answers = to_senders(name, outcome)
         said = outgoing(name, outcome)
         if self._mixes and isinstance(memory, Fold):
             said = stood(said, memory)
-        sending = deliver(self._producer, said)
-        if not answers.replies:
-            await sending
-        else:  # at once: what is sent in one turn of the event loop goes to the broker in one request
-            await asyncio.gather(sending, send_replies(self._producer, name, answers, outcome.at.timestamp()))
+        if replies := to_senders(name, outcome):
+            await self._producer.post(replies)
+        await deliver(self._producer, said)
 
     async def _fold(self, partition: int) -> Fold:
         """The state of this partition number; restored when this is the first batch since it was assigned."""

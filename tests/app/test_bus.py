@@ -54,6 +54,20 @@ async def bus(request: pytest.FixtureRequest, namespace: str) -> AsyncIterator[B
     await producer.close()
 
 
+async def test_what_is_posted_goes_with_what_is_sent_next(bus: Bus) -> None:
+    await bus.producer.post([Outgoing(bus.topic, b"a", b"posted"), Outgoing(bus.topic, b"b", b"posted, too")])
+    await bus.producer.send([Outgoing(bus.topic, b"a", b"sent")])
+    records = await bus.records()
+    assert [record.value for record in records if record.key == b"a"] == [b"posted", b"sent"]
+    assert [record.value for record in records if record.key == b"b"] == [b"posted, too"]
+
+
+async def test_of_what_is_posted_in_vain_nobody_hears(bus: Bus) -> None:
+    await bus.producer.post([Outgoing(bus.topic, b"a", b"x" * (2 << 20))])
+    await bus.producer.send([Outgoing(bus.topic, b"a", b"sent")])
+    assert [record.value for record in await bus.records()] == [b"sent"]
+
+
 @pytest.mark.parametrize("count", [1, 5, 31, 32, 5000])
 async def test_what_is_sent_lies_where_it_says_in_order_per_key(bus: Bus, count: int) -> None:
     sent = [Outgoing(bus.topic, f"user-{n % 7}".encode(), b"%d" % n, (("h", b"%d" % n),)) for n in range(count)]
@@ -102,6 +116,7 @@ async def test_a_producer_closed_twice_is_closed(bus: Bus) -> None:
 
 async def test_no_broker_is_a_failed_delivery() -> None:
     producer = KafkaProducer("127.0.0.1:1")
+    await producer.post([Outgoing("t", None, b"of no use later")])
     with pytest.raises(DeliveryFailed):
         await producer.send([Outgoing("t", None, b"v")])
     await producer.close()
