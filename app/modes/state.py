@@ -206,7 +206,7 @@ class Snapshots:
     async def _fold(self, fold: Fold, records: Sequence[Record]) -> None:
         """Fold these as they were or will be when answered: what cannot be read or fails then fails here too, alone."""
         where = TopicPartition(records[0].topic, records[0].partition)
-        for part in _parts(fold.unseen(records), self._agent.max_batch):
+        for part in parts(fold.unseen(records), self._agent.max_batch):
             messages, _ = self._decoders[where.topic].decode_batch(part)
             events = [message for message in messages if message is not None and self._agent.sees(message)]
             if events:
@@ -243,7 +243,8 @@ def compressed(state: bytes) -> bytes:
     return zlib.compress(state, level=1)
 
 
-def _parts(records: Sequence[Record], size: int) -> Iterable[Sequence[Record]]:
+def parts(records: Sequence[Record], size: int) -> Iterable[Sequence[Record]]:
+    """The records in calls of at most so many."""
     return (records[start : start + size] for start in range(0, len(records), size))
 
 

@@ -7,7 +7,7 @@ Runs agents (`agents/*`) as consumer groups of their own, through `app.modes.gro
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import get_args
@@ -30,7 +30,7 @@ from app.modes.lifecycle import EXIT_HUNG, Leave, settle, together, until_stoppe
 from app.modes.process import Processor, outgoing
 from app.modes.progress import RecordBatch
 from app.modes.scoring import Memory, Plain, Scorer
-from app.modes.state import Fold, Snapshots, Sources, stood
+from app.modes.state import Fold, Snapshots, Sources, parts, stood
 from app.modes.transport import FETCH_BYTES, Committable
 from app.modes.watchdog import watch
 from app.registry import Registry, open_registry
@@ -200,7 +200,7 @@ class Loop:
         where = TopicPartition(batch.topic, batch.partition)
         fold = await self._fold(batch.partition) if self._snapshots is not None else None
         records = batch.records if fold is None else fold.unseen(batch.records)
-        for part in _parts(records, self._agent.max_batch):
+        for part in parts(records, self._agent.max_batch):
             await self._answer(batch.topic, part, fold or self._plain)
         if fold is not None:
             fold.seen(where, batch.next_offset)
@@ -261,7 +261,3 @@ class _Meters:
     def __init__(self, name: str) -> None:
         self.scoring, self.batch, self.latency = (each.labels(name) for each in (SCORING, BATCH, LATENCY))
         self.hangs = HANGS.labels(name)
-
-
-def _parts(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
-    return (records[start : start + size] for start in range(0, len(records), size))
