@@ -57,6 +57,7 @@ class Load(Struct, frozen=True):
 
     Attributes:
         within_s: how long the agent may wait for a fuller batch.
+        processes, agents: of the generator, and of the agent.
         speed: seconds of event time per second; what leaves each card its two transactions a day, where it is not given.
         start: event time of the beginning, a midnight; runs on one set of topics must not go back in time.
     """
@@ -67,6 +68,7 @@ class Load(Struct, frozen=True):
     start: datetime
     warm_up_s: float = 0.0
     processes: int = 1
+    agents: int = 1
     seed: int = 0
     speed: float | None = None
 
@@ -155,7 +157,8 @@ async def tallying(
 
 async def sustain(settings: Settings, load: Load, run: str) -> Sustained:
     """Run it. Raises `SystemNotReady` when a part does not start or ends early."""
-    with children(settings, agent=worker(load.within_s), decision=decision()) as parts:
+    agents = {f"agent {n}" if n > 1 else "agent": worker(load.within_s) for n in range(1, load.agents + 1)}
+    with children(settings, **agents, decision=decision()) as parts:
         await joined(settings, parts, GROUPS)
         async with ends_of(settings) as ends:
             start = await _warm_up(settings, load, f"{run}w", ends)

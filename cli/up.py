@@ -44,8 +44,11 @@ def prepared(settings: Settings) -> Iterator[Settings]:
     import asyncio
 
     from app import agent, embedded, topic_admin
+    from app.services.process import free_port
     from app.topics import agent_topics
 
+    if settings.port == 0:  # the view, the simulator and whoever reads the notice have to know it
+        settings = settings.model_copy(update={"port": free_port()})
     with embedded.services(settings) as resolved:
         own = (agent_topics(name, stateful=agent.find(name).state is not None) for name in agent.names())
         asyncio.run(topic_admin.ensure(resolved, [topic for topics in own for topic in topics]))

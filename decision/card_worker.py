@@ -46,6 +46,7 @@ class CardWorker:
             on_assigned=self._assigned,
             on_revoked=self._revoked,
             before_commit=self._committable,
+            topics_apart=True,  # reports and decisions do not mind their order
         )
 
     async def serve(self) -> None:

@@ -163,6 +163,7 @@ class Push:
             delivered = await delivering
         finally:
             delivering.cancel()
+            await asyncio.gather(delivering, return_exceptions=True)
         _measure(decisions)
         self.marked([_mark(made, where, published) for made, where in zip(decisions, delivered, strict=True)])
         if not published:  # until now the outbox could be seen empty: what the topic does not have is not in it

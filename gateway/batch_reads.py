@@ -155,10 +155,14 @@ def _histogram(
 
 
 def _drivers(connection: Connection, table: Table, as_of: datetime, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """What moves the scores: the mean size of each feature's contribution, the greatest first."""
+    """What moves the scores: the mean size of each feature's contribution, the greatest first.
+
+    A run of an older model may have had fewer features: what it has no word on is left out.
+    """
     of = select(table.c.contributions).where(table.c.as_of == as_of).order_by(table.c.subject_id).limit(_SAMPLE)
     rows = [msgspec.json.decode(text, type=list[float | None]) for text in connection.scalars(of)]
-    sizes = {column: sum(abs(row[at] or 0.0) for row in rows) / len(rows) for at, column in enumerate(columns)}
+    known = min(map(len, rows), default=0)
+    sizes = {name: sum(abs(row[at] or 0.0) for row in rows) / len(rows) for at, name in enumerate(columns[:known])}
     return [{"feature": name, "mean": size} for name, size in sorted(sizes.items(), key=lambda pair: -pair[1])]
 
 

@@ -7,7 +7,6 @@ prediction it publishes; a question of its own would cost each ride three more r
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
-from typing import NamedTuple
 
 from app.asking.asker import Asks, Expected
 from app.codec import Headers
@@ -15,25 +14,9 @@ from app.errors import AskingFailed
 
 AGENT = "duration"
 
-
-class Estimate(NamedTuple):
-    """An estimate that is waited for; nothing, where none is wanted or nobody would answer."""
-
-    expected: Expected | None
-
-    @property
-    def headers(self) -> Headers:
-        """Of the ride's record."""
-        return self.expected.headers if self.expected is not None else ()
-
-    async def minutes(self) -> float | None:
-        """`None` when it did not come in time."""
-        if self.expected is None:
-            return None
-        try:
-            return (await self.expected.answer).values[0]
-        except AskingFailed:
-            return None
+PATIENCE, RETRY = 8, 16
+"""When so many estimates in a row have not come, the agent has fallen behind: only one ride of so many waits for one
+until it has caught up."""
 
 
 class Estimates:
@@ -41,13 +24,46 @@ class Estimates:
 
     def __init__(self, asks: Asks, within: timedelta) -> None:
         self._asks, self._within_s = asks, within.total_seconds()
+        self._missed = 0
 
     @contextmanager
-    def beginning(self) -> Iterator[Estimate]:
+    def beginning(self) -> Iterator["Estimate"]:
         """The time of an estimate begins; it is waited for within the context."""
         with ExitStack() as stack:
             expected = None
-            if self._within_s > 0 and self._asks.serves(AGENT):
+            if self._within_s > 0 and self._asks.serves(AGENT) and self._hopeful():
                 with suppress(AskingFailed):
                     expected = stack.enter_context(self._asks.expecting(AGENT, self._within_s))
-            yield Estimate(expected)
+            yield Estimate(self, expected)
+
+    def ended(self, minutes: float | None) -> None:
+        """How an estimate that was waited for came out."""
+        self._missed = self._missed + 1 if minutes is None else 0
+
+    def _hopeful(self) -> bool:
+        if self._missed < PATIENCE or self._missed % RETRY == 0:
+            return True
+        self._missed += 1
+        return False
+
+
+class Estimate:
+    """An estimate that is waited for; nothing, where none is wanted or nobody would answer."""
+
+    def __init__(self, estimates: Estimates, expected: Expected | None) -> None:
+        self._estimates, self._expected = estimates, expected
+
+    @property
+    def headers(self) -> Headers:
+        """Of the ride's record."""
+        return self._expected.headers if self._expected is not None else ()
+
+    async def minutes(self) -> float | None:
+        """`None` when it did not come in time."""
+        if self._expected is None:
+            return None
+        minutes = None
+        with suppress(AskingFailed):
+            minutes = (await self._expected.answer).values[0]
+        self._estimates.ended(minutes)
+        return minutes

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, and_, select, update
+from sqlalchemy import Connection, Engine, and_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.decisions import Decision
 from app.events import FraudReported
-from app.sql.journal import Aged, Journal, added, execute
+from app.sql.journal import Aged, Journal, added, chunks, execute
 from app.sql.ledger import DecisionKey, Entry, Mark
 from app.sql.schema import charge_counts, charge_tallies, charges
 
@@ -72,6 +72,7 @@ class CardJournal(Journal):
         super().__init__(engine)
         insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
         self._put_charge = insert(charges).on_conflict_do_nothing()
+        self._put_reported = self._put_charge.returning(charges.c.amount_usd)
         self._add_tallies = added(insert, charge_tallies, "decided", "reported", "reported_usd")
         put = insert(charge_counts)
         self._put_count = put.on_conflict_do_update(
@@ -141,20 +142,14 @@ class CardJournal(Journal):
     def report(self, reports: Sequence[FraudReported], now: datetime) -> None:
         """Count these frauds, each once per transaction: under what was decided, or as allowed."""
         tallies = _Tallies()
+        first = {(report.user_id, report.transaction_id): report for report in reversed(reports)}
         with self.transaction() as connection:
-            for report in reports:
-                self._report(connection, report, now, tallies)
+            for keys in chunks(sorted(first)):
+                for action, amount_usd in connection.execute(_now_reported(keys)):
+                    tallies.reported(action, amount_usd)
+                for amount_usd in connection.scalars(self._put_reported, [_allowed(first[key], now) for key in keys]):
+                    tallies.reported("allow", amount_usd)
             self._tally(connection, tallies)
-
-    def _report(self, connection: Connection, report: FraudReported, now: datetime, tallies: _Tallies) -> None:
-        key = {"user_id": report.user_id, "subject_id": report.transaction_id}
-        row = {**key, "action": "allow", "amount_usd": report.amount_usd, "reported": True, "at": now}
-        if execute(connection, self._put_charge, [row]):
-            tallies.reported("allow", report.amount_usd)
-            return
-        first = update(charges).where(_is(key), ~charges.c.reported).values(reported=True)
-        for action, amount_usd in connection.execute(first.returning(charges.c.action, charges.c.amount_usd)):
-            tallies.reported(action, amount_usd)
 
     def settle(self, counts: Mapping[int, Count], marks: Sequence[Mark] = ()) -> None:
         """Write down what has been allowed, up to which offset, and how far decisions have been pushed."""
@@ -179,6 +174,25 @@ class CardJournal(Journal):
 
     def aged(self, before: datetime) -> Aged:
         return (*super().aged(before), (charges, charges.c.at < before - REPORTED_WITHIN))
+
+
+def _now_reported(keys: Sequence[tuple[str, str]]) -> Any:
+    """Of these transactions, those that were decided and not reported until now; returns what was decided, and on how much."""
+    these = tuple_(charges.c.user_id, charges.c.subject_id).in_(keys)
+    marked = update(charges).where(these, ~charges.c.reported).values(reported=True)
+    return marked.returning(charges.c.action, charges.c.amount_usd)
+
+
+def _allowed(report: FraudReported, now: datetime) -> dict[str, Any]:
+    """The row of a fraud that nobody has held."""
+    return {
+        "user_id": report.user_id,
+        "subject_id": report.transaction_id,
+        "action": "allow",
+        "amount_usd": report.amount_usd,
+        "reported": True,
+        "at": now,
+    }
 
 
 def _is(key: Mapping[str, Any]) -> Any:

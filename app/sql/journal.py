@@ -106,7 +106,7 @@ class Journal(Store):
         """What is known of these subjects; one that was never seen comes back empty."""
         found = {key: Subject(key) for key in keys}
         with self.connected() as connection:
-            for ids in _chunks(sorted({key.subject_id for key in keys})):
+            for ids in chunks(sorted({key.subject_id for key in keys})):
                 for row in connection.execute(_CASES, {"ids": ids}):
                     if subject := found.get(SubjectKey(row.user_id, row.subject_id)):
                         subject.cases.append(_case(row))
@@ -255,13 +255,14 @@ def execute(connection: Connection, statement: Insert | Update, rows: Iterable[V
 def _standing(connection: Connection, made: Sequence[Made]) -> dict[DecisionKey, Decision]:
     """These decisions, as they are kept."""
     found: dict[DecisionKey, Decision] = {}
-    for keys in _chunks(sorted({DecisionKey.of(each.decision) for each in made})):
+    for keys in chunks(sorted({DecisionKey.of(each.decision) for each in made})):
         query = select(decisions.c.message).where(tuple_(decisions.c.user_id, decisions.c.decision_id).in_(keys))
         found |= {DecisionKey.of(each): each for each in map(_decisions.decode, connection.scalars(query))}
     return found
 
 
-def _chunks(ids: Sequence[T]) -> Iterator[Sequence[T]]:
+def chunks(ids: Sequence[T]) -> Iterator[Sequence[T]]:
+    """As many as one IN list takes."""
     return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
 
 

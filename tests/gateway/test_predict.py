@@ -13,6 +13,7 @@ from app.events import ContentUpdated, ContentUploaded, RidePositioned, RideRequ
 from app.testing import MemoryAsker, MemoryBus
 from app.tokens import DECISIONS_READ, mint
 from decision.policy import EXPECTED
+from gateway.estimates import PATIENCE, RETRY
 from gateway.verdicts import answering
 
 RIDE = {"pickup": {"zone": 74}, "dropoff": {"zone": 132}}
@@ -144,6 +145,18 @@ async def test_a_ride_is_accepted_without_an_estimate(
     asker.absent = {"duration"} if away else set()
     response = await client.post("/v1/rides", json=RIDE)
     assert (response.status_code, response.json()["initial_duration_min"]) == (202, None)
+
+
+async def test_an_agent_that_has_fallen_behind_is_not_waited_for_by_every_ride(
+    client: httpx.AsyncClient, asker: MemoryAsker
+) -> None:
+    asker.error = DeadlineExceeded("duration", "no answer")
+    for _ in range(40):
+        assert (await client.post("/v1/rides", json=RIDE)).status_code == 202
+    assert PATIENCE <= len(asker.expected) <= PATIENCE + 3
+    asker.error = None
+    said = [(await client.post("/v1/rides", json=RIDE)).json()["initial_duration_min"] for _ in range(RETRY + 3)]
+    assert said[-3:] == [1.0] * 3
 
 
 async def test_no_estimate_is_asked_for_where_none_is_wanted(serve, asker: MemoryAsker) -> None:

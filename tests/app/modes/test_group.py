@@ -128,7 +128,7 @@ async def test_a_batch_that_may_wait_is_filled_from_what_comes_meanwhile(stage: 
     async def assigned(partitions: frozenset[Any]) -> None:
         begun.set()
 
-    batching = Batching(within=timedelta(seconds=1))
+    batching = Batching(within=timedelta(seconds=3))
     group = Group(
         f"millrace.{stage.name}", [stage.topic], handle, stage.settings, batching=batching, on_assigned=assigned
     )
