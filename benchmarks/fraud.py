@@ -63,6 +63,7 @@ async def measure(settings: Settings, chosen: argparse.Namespace) -> Found:
         warm_up_s=min(10.0, chosen.seconds / 3),
         processes=chosen.processes,
         agents=chosen.agents,
+        decisions=chosen.decisions,
     )
     if chosen.kill:
         _say(f"{big.rate:,.0f}/s for {big.seconds:g} s, and kill -9")
@@ -113,6 +114,7 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--within", type=float, default=1.0, help="the window of the sustained run, s (default 1)")
     parser.add_argument("--low-rate", type=float, default=5_000.0, help="the rate of the row with no window (5,000)")
     parser.add_argument("--processes", type=int, default=1, help="of the generator (default 1)")
+    parser.add_argument("--decisions", type=int, default=1, help="decision workers in the sustained runs (default 1)")
     parser.add_argument("--agents", type=int, default=1, help="workers of the agent in the sustained runs (default 1)")
     parser.add_argument(
         "--drain", type=float, default=15.0, help="seconds for each side of the comparison (default 15)"
@@ -127,8 +129,11 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None) -> int:
     """Run it on services of its own; the exit code says whether anything was lost, doubled, or fell behind."""
     chosen = _parse(words)
-    if min(chosen.rate, chosen.seconds) <= 0 or min(chosen.workers, chosen.processes, chosen.agents) < 1:
-        _NOTICE.print("millrace: --rate, --seconds, --workers, --processes and --agents must be more than nothing")
+    if (
+        min(chosen.rate, chosen.seconds) <= 0
+        or min(chosen.workers, chosen.processes, chosen.agents, chosen.decisions) < 1
+    ):
+        _NOTICE.print("millrace: --rate, --seconds and the numbers of processes must be more than nothing")
         return 2
     try:
         with tempfile.TemporaryDirectory(prefix="millrace-bench-") as directory:

@@ -57,7 +57,7 @@ class Load(Struct, frozen=True):
 
     Attributes:
         within_s: how long the agent may wait for a fuller batch.
-        processes, agents: of the generator, and of the agent.
+        processes, agents, decisions: how many of the generator, of the agent, and of the decision worker.
         speed: seconds of event time per second; what leaves each card its two transactions a day, where it is not given.
         start: event time of the beginning, a midnight; runs on one set of topics must not go back in time.
     """
@@ -69,6 +69,7 @@ class Load(Struct, frozen=True):
     warm_up_s: float = 0.0
     processes: int = 1
     agents: int = 1
+    decisions: int = 1
     seed: int = 0
     speed: float | None = None
 
@@ -157,8 +158,9 @@ async def tallying(
 
 async def sustain(settings: Settings, load: Load, run: str) -> Sustained:
     """Run it. Raises `SystemNotReady` when a part does not start or ends early."""
-    agents = {f"agent {n}" if n > 1 else "agent": worker(load.within_s) for n in range(1, load.agents + 1)}
-    with children(settings, **agents, decision=decision()) as parts:
+    commands = _several("agent", worker(load.within_s), load.agents)
+    commands |= _several("decision", decision(), load.decisions)
+    with children(settings, **commands) as parts:
         await joined(settings, parts, GROUPS)
         async with ends_of(settings) as ends:
             start = await _warm_up(settings, load, f"{run}w", ends)
@@ -185,6 +187,10 @@ async def sustain(settings: Settings, load: Load, run: str) -> Sustained:
         samples=samples,
         audit=await audit(settings, run, made, tally.since),
     )
+
+
+def _several(name: str, command: list[str], count: int) -> dict[str, list[str]]:
+    return {f"{name} {n}" if n > 1 else name: command for n in range(1, count + 1)}
 
 
 def generator(load: Load, run: str, seconds: float, start: datetime) -> list[str]:
