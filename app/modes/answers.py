@@ -117,24 +117,25 @@ def to_senders(agent: str, outcome: Outcome) -> list[Outgoing]:
     """What became of the events whose records say that this agent's word is wanted; nothing, once it comes too late."""
     replies, now_ms = list[Outgoing](), outcome.at.timestamp() * 1000
     for record, said in outcome.predicted:
-        if (address := _wanted(record, agent)) and address.deadline_ms > now_ms:
+        if address := _wanted(record, agent, now_ms):
             details = () if said.detail is None else (said.detail,)
             values = Reply(address.asker, address.call, agent, said.version, said.unit, (said.value,), details)
             replies.append(_outgoing(address, values))
     for failed in outcome.failed:
-        if (address := _wanted(failed.record, agent)) and address.deadline_ms > now_ms:
+        if address := _wanted(failed.record, agent, now_ms):
             replies.append(_outgoing(address, Reply(address.asker, address.call, agent, error=failed.error)))
     return replies
 
 
-def _wanted(record: Record, agent: str) -> Address | None:
-    """Where this agent's word on the event is wanted. An address that cannot be read is nobody's."""
+def _wanted(record: Record, agent: str, now_ms: float) -> Address | None:
+    """Where this agent's word on the event is still wanted. An address that cannot be read is nobody's."""
     if header(record.headers, ASKED) != agent:
         return None
     try:
-        return address_of(record)
+        address = address_of(record)
     except InvalidMessage:
         return None
+    return address if address.deadline_ms > now_ms else None
 
 
 def address_of(record: Record) -> Address:

@@ -6,8 +6,7 @@ Used by `app.modes.stream` and `decision.worker`; stands on `app.modes.transport
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -140,9 +139,12 @@ class Group:
         return {TopicPartition(*each): end for each, end in ends.items()}
 
     async def between_batches(self, look: Callable[[int], Awaitable[None]]) -> None:
-        """Await `look` for every partition number that has had a batch, while none of it is being handled."""
-        for partition in {partition for partition, _ in self._lanes}:
-            async with self._idle(partition):
+        """Await `look` for every partition number that has had a batch, while none of it is being handled.
+
+        Not for a group whose topics are apart: there a partition number has several lanes, and is never as a whole at rest.
+        """
+        for (partition, _), lane in list(self._lanes.items()):
+            async with lane.busy:
                 await look(partition)
 
     async def _stop(self) -> None:
@@ -176,15 +178,6 @@ class Group:
         task = asyncio.create_task(self._run_lane(lane), name=f"{self.name}/{where[0]}")
         self._tasks.add(task)
         task.add_done_callback(self._lane_ended)
-
-    @asynccontextmanager
-    async def _idle(self, partition: int) -> AsyncIterator[None]:
-        """While no batch of this partition number is being handled."""
-        async with AsyncExitStack() as stack:
-            for (number, _), lane in list(self._lanes.items()):
-                if number == partition:
-                    await stack.enter_async_context(lane.busy)
-            yield
 
     def _lane_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -223,7 +216,7 @@ class Group:
             if not (last_chance or self._due(partition)):
                 allowed.update((where, offset) for where, offset in offsets.items() if where.partition == partition)
                 continue
-            async with self._idle(partition):
+            async with self._lanes[partition, None].busy:
                 finished = self.app.progress.committable()
                 here = {where: offset for where, offset in finished.items() if where.partition == partition}
                 allowed.update(await self._before_commit(here, last_chance))
