@@ -81,7 +81,7 @@ def setup_logging(level: str) -> None:
     for handler in logging.getLogger().handlers:
         if not any(isinstance(each, Sparing) for each in handler.filters):
             handler.addFilter(sparing)
-    for chatty in ("faust", "mode", "aiokafka", "app.modes.transport"):
+    for chatty in ("faust", "mode", "aiokafka", "app.modes.consuming.transport"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 
 

@@ -23,7 +23,7 @@ from app.bus import KafkaProducer, Outgoing
 from app.codec import Decoder, context, encode
 from app.errors import ConfigurationError
 from app.events import OPENING, Event, RideRequested
-from app.modes.read import reader
+from app.modes.consuming.read import reader
 from app.modes.stream import inputs, load
 from app.predictions import Detail, Prediction
 from app.registry import open_registry

@@ -21,9 +21,9 @@ from app.bus import Outgoing
 from app.codec import Decoder
 from app.costs import Costs
 from app.events import AnyEvent, TransactionMade
-from app.modes.process import Processor, Scored, outgoing
-from app.modes.scoring import Scorer
-from app.modes.state import compressed
+from app.modes.scoring.process import Processor, Scored, outgoing
+from app.modes.scoring.scorer import Scorer
+from app.modes.scoring.state import compressed
 from app.modes.stream import Ready, load
 from app.registry import Registry, shipped_root
 from app.settings import read_settings

@@ -13,8 +13,8 @@ import numpy as np
 
 from app.agent import find
 from app.events import TransactionMade
+from app.modes.scoring.tables import MOST_ROWS
 from app.modes.stream import load
-from app.modes.tables import MOST_ROWS
 from app.predictions import Details, PredictionBatch
 from app.registry import open_registry
 from app.settings import Settings

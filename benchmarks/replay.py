@@ -32,7 +32,7 @@ import uvloop
 
 from app import embedded, topic_admin
 from app.bus import KafkaProducer
-from app.modes.lifecycle import settle
+from app.modes.consuming.lifecycle import settle
 from app.modes.replay.book import Book
 from app.modes.replay.files import RowSource, open_table
 from app.modes.replay.manners import Pace

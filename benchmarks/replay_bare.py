@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from app.codec import Decoder, Record
 from app.events import AnyRide
-from app.modes.lifecycle import settle
+from app.modes.consuming.lifecycle import settle
 from app.modes.replay.files import open_table
 from app.modes.replay.plan import Chosen, Rows
 from app.modes.replay.score import load

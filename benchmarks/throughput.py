@@ -33,7 +33,7 @@ from app.agent import Agent, agent, find
 from app.bus import Delivered, KafkaProducer, Outgoing
 from app.errors import ArtifactError
 from app.events import Place, RideRequested
-from app.modes.lifecycle import settle, together
+from app.modes.consuming.lifecycle import settle, together
 from app.modes.stream import Loop, Ready, load
 from app.registry import open_registry
 from app.settings import Settings, read_settings

@@ -41,7 +41,7 @@ def scheduler(settings: "Settings", jobs: Sequence["Job"]) -> Iterator["Schedule
 
 @contextmanager
 def bar(name: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error, as `app.modes.job_run` wants to be given one."""
+    """A progress bar on standard error, as `app.modes.scheduling.job_run` wants to be given one."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

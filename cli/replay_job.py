@@ -22,7 +22,7 @@ from app.agent import find
 from app.bus import KafkaProducer
 from app.errors import ConfigurationError
 from app.events import AnyEvent, RideRequested
-from app.modes.lifecycle import settle
+from app.modes.consuming.lifecycle import settle
 from app.modes.replay.book import Book, Standing, unfinished
 from app.modes.replay.files import RowSource, open_table
 from app.modes.replay.manners import Pace, be_modest

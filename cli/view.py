@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.live import Live
 
 from app.live import AnyLive, Connected, LiveDecision
-from app.modes.lifecycle import together
+from app.modes.consuming.lifecycle import together
 from cli.panels import line, screen
 from cli.picture import LIVE, Picture, Process, Status
 from simulator.badges import Token

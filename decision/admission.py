@@ -15,7 +15,7 @@ from app.bus import Outgoing
 from app.codec import Failure, Record
 from app.errors import InvalidMessage
 from app.events import AnyEvent, Event
-from app.modes.dead_letters import cause_of, dead_letter
+from app.modes.scoring.dead_letters import cause_of, dead_letter
 from app.predictions import Prediction
 from app.sql.ledger import Position
 from app.telemetry import child_of

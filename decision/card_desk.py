@@ -19,8 +19,8 @@ from app.costs import Costs
 from app.decisions import Decision
 from app.events import FraudReported
 from app.live import LiveUpdate
-from app.modes.dead_letters import cause_of, dead_letter
-from app.modes.progress import RecordBatch
+from app.modes.consuming.progress import RecordBatch
+from app.modes.scoring.dead_letters import cause_of, dead_letter
 from app.predictions import Prediction
 from app.sql.card_journal import Held
 from app.sql.ledger import Answer, Case, DecisionKey, Entry, Made, Mark, Position

@@ -12,10 +12,10 @@ from aiokafka.structs import TopicPartition
 from app.bus import Producer
 from app.costs import Costs
 from app.live import LivePublisher
-from app.modes.group import Group
-from app.modes.lifecycle import together
-from app.modes.progress import RecordBatch
-from app.modes.watchdog import watch
+from app.modes.consuming.group import Group
+from app.modes.consuming.lifecycle import together
+from app.modes.consuming.progress import RecordBatch
+from app.modes.consuming.watchdog import watch
 from app.settings import Settings
 from app.sql.card_journal import CardJournal
 from app.topics import CARD_PREDICTIONS, CHARGEBACKS

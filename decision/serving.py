@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 from app.bus import KafkaProducer
 from app.errors import ConfigurationError
 from app.live import LivePublisher
-from app.modes.lifecycle import settle, until_stopped
+from app.modes.consuming.lifecycle import settle, until_stopped
 from app.settings import Settings
 from app.telemetry import setup_logging
 

@@ -15,10 +15,10 @@ from faust.types.tuples import TP
 from app.bus import Producer, deliver
 from app.events import Kind
 from app.live import LivePublisher
-from app.modes.group import Group
-from app.modes.lifecycle import together
-from app.modes.progress import RecordBatch
-from app.modes.watchdog import watch
+from app.modes.consuming.group import Group
+from app.modes.consuming.lifecycle import together
+from app.modes.consuming.progress import RecordBatch
+from app.modes.consuming.watchdog import watch
 from app.settings import Settings
 from app.sql.journal import Journal
 from app.sql.ledger import Made

@@ -19,14 +19,14 @@ from app.bus import Producer, deliver
 from app.codec import Decoder, Record
 from app.errors import DeliveryFailed, InvalidMessage, ServiceUnavailable
 from app.events import AnyEvent
-from app.modes.answers import Answers, Call, Wording, address_of, merged, part
-from app.modes.dead_letters import cause_of, dead_letter
-from app.modes.group import Group
-from app.modes.lifecycle import together
-from app.modes.progress import RecordBatch
-from app.modes.scoring import Memory, Plain, Scorer
-from app.modes.throwaway import Throwaway
-from app.modes.watchdog import watch
+from app.modes.consuming.group import Group
+from app.modes.consuming.lifecycle import together
+from app.modes.consuming.progress import RecordBatch
+from app.modes.consuming.watchdog import watch
+from app.modes.scoring.answers import Answers, Call, Wording, address_of, merged, part
+from app.modes.scoring.dead_letters import cause_of, dead_letter
+from app.modes.scoring.scorer import Memory, Plain, Scorer
+from app.modes.scoring.throwaway import Throwaway
 from app.settings import Settings
 from app.telemetry import REQUESTS, REQUESTS_AT_ONCE
 from app.topics import request_topic

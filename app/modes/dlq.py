@@ -1,6 +1,6 @@
 """What lies in the dead-letter topic, by the record it is about, and sending those records back where they came from.
 
-Behind `millrace dlq`; `app.modes.dead_letters` writes what is read here.
+Behind `millrace dlq`; `app.modes.scoring.dead_letters` writes what is read here.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -12,7 +12,7 @@ from aiokafka.structs import TopicPartition
 
 from app.bus import Outgoing, Producer, deliver
 from app.codec import Headers, Record, header
-from app.modes.read import reader
+from app.modes.consuming.read import reader
 from app.topics import DEAD_LETTERS
 
 GROUP = "millrace.dlq"

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from app.errors import ArtifactError, ConfigurationError, MillraceError, ServiceUnavailable
 from app.jobs.cron import Cron, cron
 from app.jobs.job import CatchUp, Job
-from app.modes.job_run import JobRun, Progress
+from app.modes.scheduling.job_run import JobRun, Progress
 from app.registry import Registry
 from app.sql.runs import Overtaken, Run, Runs
 

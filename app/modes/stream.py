@@ -1,7 +1,7 @@
 """The one loop: what has arrived on a partition is decoded, scored in one call, delivered, and then committed.
 
-Runs agents (`agents/*`) as consumer groups of their own, through `app.modes.group`; what happens to a batch is
-`app.modes.process`. At least once: a record is committed only when its prediction or its dead letter is delivered.
+Runs agents (`agents/*`) as consumer groups of their own, through `app.modes.consuming.group`; what happens to a batch is
+`app.modes.scoring.process`. At least once: a record is committed only when its prediction or its dead letter is delivered.
 """
 
 import asyncio
@@ -21,18 +21,18 @@ from app.codec import Decoder, Record
 from app.errors import ConfigurationError
 from app.events import AnyEvent, Event
 from app.examples import EXAMPLES
-from app.modes.answers import to_senders
 from app.modes.ask import Answering
-from app.modes.fetching import SharedFetches
-from app.modes.group import Batching, Group
-from app.modes.hearing import Hearing
-from app.modes.lifecycle import EXIT_HUNG, Leave, settle, together, until_stopped
-from app.modes.process import Processor, outgoing
-from app.modes.progress import RecordBatch
-from app.modes.scoring import Memory, Plain, Scorer
-from app.modes.state import Fold, Snapshots, Sources, parts, stood
-from app.modes.transport import FETCH_BYTES, Committable
-from app.modes.watchdog import watch
+from app.modes.consuming.fetching import SharedFetches
+from app.modes.consuming.group import Batching, Group
+from app.modes.consuming.hearing import Hearing
+from app.modes.consuming.lifecycle import EXIT_HUNG, Leave, settle, together, until_stopped
+from app.modes.consuming.progress import RecordBatch
+from app.modes.consuming.transport import FETCH_BYTES, Committable
+from app.modes.consuming.watchdog import watch
+from app.modes.scoring.answers import to_senders
+from app.modes.scoring.process import Processor, outgoing
+from app.modes.scoring.scorer import Memory, Plain, Scorer
+from app.modes.scoring.state import Fold, Snapshots, Sources, parts, stood
 from app.registry import Registry, open_registry
 from app.settings import Settings
 from app.telemetry import BATCH, HANGS, LATENCY, SCORING, setup_logging

@@ -194,7 +194,7 @@ def test_a_full_snapshot_is_a_megabyte() -> None:
             RidePositioned(event_id=ride, user_id=user, ride_id=ride, at=at, lon=rng.random(), lat=rng.random())
         )
     duration.extract(batch, rides)
-    assert len(zlib.compress(rides.dump(), 1)) < 1.1 * 2**20  # as app.modes.state delivers it
+    assert len(zlib.compress(rides.dump(), 1)) < 1.1 * 2**20  # as app.modes.scoring.state delivers it
 
 
 def test_scores_are_in_the_order_of_the_batch(model: Duration) -> None:

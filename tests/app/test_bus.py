@@ -12,7 +12,7 @@ from app import topic_admin
 from app.bus import KafkaProducer, Outgoing, Producer, deliver, partition_of
 from app.codec import Record
 from app.errors import DeliveryFailed, InvalidMessage
-from app.modes.read import reader
+from app.modes.consuming.read import reader
 from app.settings import Settings
 from app.testing import MemoryBus
 from app.topics import RIDES, Topic

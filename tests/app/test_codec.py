@@ -11,7 +11,7 @@ from app.codec import Decoder, Record, context, encode, header
 from app.errors import InvalidMessage, UnknownMessage
 from app.events import AnyEvent, AnyRide, RideRequested
 from app.examples import EXAMPLES
-from app.modes.process import Outcome, outgoing
+from app.modes.scoring.process import Outcome, outgoing
 from app.predictions import Prediction
 from app.testing import Events, record
 

@@ -16,7 +16,7 @@ from app.decisions import Decision, DecisionBatch
 from app.errors import DeliveryFailed, ServiceUnavailable
 from app.events import FraudReported
 from app.live import LiveUpdate
-from app.modes.progress import RecordBatch
+from app.modes.consuming.progress import RecordBatch
 from app.predictions import Prediction, PredictionBatch
 from app.sql.card_journal import CardJournal
 from app.sql.ledger import SubjectKey

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from app.errors import ServiceUnavailable
 from app.live import LiveUpdate
-from app.modes.lifecycle import together
+from app.modes.consuming.lifecycle import together
 from app.predictions import Prediction
 from app.sql.journal import Journal
 from app.sql.ledger import Position, SubjectKey

@@ -12,7 +12,7 @@ from app.bus import Delivered, Outgoing
 from app.decisions import Decision
 from app.errors import DeliveryFailed, ServiceUnavailable
 from app.live import LiveUpdate
-from app.modes.lifecycle import together
+from app.modes.consuming.lifecycle import together
 from app.sql.journal import Unpushed
 from app.sql.ledger import DecisionKey, Made, Mark
 from app.telemetry import new_traceparent

@@ -1,7 +1,7 @@
 """The course a state that mixes topics took live: where it stood, batch after batch, and the records it had read by then.
 
 Kafka keeps no order between topics, so each record of predictions says which offsets the state had come to
-(`app.modes.state.STANDS`). What it read between two batches, without answering it, is taken by time: for the state it makes no
+(`app.modes.scoring.state.STANDS`). What it read between two batches, without answering it, is taken by time: for the state it makes no
 difference, because one that mixes topics must not depend on their order (`app.agent.agent`). Below `app.modes.replay.sources`,
 which reads along it, and `app.modes.replay.retrace`, which compares.
 """
@@ -17,10 +17,10 @@ from msgspec import Struct
 
 from app.codec import SOURCE, Decoder, Record, header
 from app.errors import ConfigurationError, InvalidMessage
-from app.modes.read import Reader, reader
+from app.modes.consuming.read import Reader, reader
 from app.modes.replay.merging import merged
 from app.modes.replay.plan import Order, Part, Place, Span
-from app.modes.state import stands
+from app.modes.scoring.state import stands
 from app.predictions import PredictionBatch
 
 _offset = attrgetter("offset")

@@ -1,6 +1,6 @@
 """Decodes records of several topics that lie in one order, each as its own topic would be decoded live.
 
-Between the sources of a replay and `app.modes.process`.
+Between the sources of a replay and `app.modes.scoring.process`.
 """
 
 from collections import defaultdict

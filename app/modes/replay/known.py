@@ -15,7 +15,7 @@ from sqlalchemy.dialects import sqlite
 from app.codec import Decoder
 from app.decisions import Decision, DecisionBatch, Figure
 from app.events import AnyRide
-from app.modes.read import reader
+from app.modes.consuming.read import reader
 from app.sql.ledger import EventKey, SubjectKey, Truth
 from app.sql.schema import decisions, outcomes, predictions
 from app.sql.whatif import Replayed, Then

@@ -9,7 +9,7 @@ from aiokafka.structs import TopicPartition
 from app import topic_admin
 from app.agent import Agent
 from app.errors import ConfigurationError
-from app.modes.read import reader
+from app.modes.consuming.read import reader
 from app.modes.replay.plan import EVERY, Order, Part, TopicRange
 from app.settings import Settings
 from app.topics import Found, Topic, predictions_of

@@ -1,6 +1,6 @@
 """What came out of a slice: which rows have an answer, and the answers in columns, without a message for each.
 
-Between the scoring of `app.modes.process` and the targets.
+Between the scoring of `app.modes.scoring.process` and the targets.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +12,8 @@ import msgspec
 
 from app.agent import Agent
 from app.events import OPENING, AnyEvent
-from app.modes.process import Failed, Scored
 from app.modes.replay.plan import Span
+from app.modes.scoring.process import Failed, Scored
 from app.predictions import Stage
 
 _encode = msgspec.json.Encoder().encode

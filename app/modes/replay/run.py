@@ -19,7 +19,7 @@ from app.modes.replay.rows import Answers
 from app.modes.replay.score import Scoring, memory_of
 from app.modes.replay.sources import Source
 from app.modes.replay.targets import Target, TopicTarget
-from app.modes.state import compressed
+from app.modes.scoring.state import compressed
 from app.modes.stream import Ready
 
 _LOOK_S = 0.5

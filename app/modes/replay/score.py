@@ -14,12 +14,12 @@ from typing import NamedTuple, TypeVar
 from app.agent import Agent, find
 from app.codec import Record
 from app.events import AnyEvent
-from app.modes.process import Processor, Seen
 from app.modes.replay.plan import Chosen, Span
 from app.modes.replay.rows import Answers
 from app.modes.replay.sources import Source
-from app.modes.scoring import Memory, Plain, Scorer
-from app.modes.state import Fold
+from app.modes.scoring.process import Processor, Seen
+from app.modes.scoring.scorer import Memory, Plain, Scorer
+from app.modes.scoring.state import Fold
 from app.modes.stream import Ready
 from app.registry import Registry
 

@@ -14,7 +14,7 @@ from app.agent import Agent
 from app.codec import Decoder, Record
 from app.errors import ConfigurationError
 from app.events import AnyEvent
-from app.modes.read import reader
+from app.modes.consuming.read import reader
 from app.modes.replay.course import along
 from app.modes.replay.decoding import MixedDecoder
 from app.modes.replay.plan import Part, Span, TopicRange

@@ -15,12 +15,12 @@ from sqlalchemy import Connection
 from app.bus import Outgoing, Producer, deliver
 from app.codec import Record, context, encode, header
 from app.errors import ConfigurationError, ServiceUnavailable
-from app.modes.dead_letters import PREDICTION_TOO_LARGE
-from app.modes.process import Failed, Processor
-from app.modes.read import reader
+from app.modes.consuming.read import reader
 from app.modes.replay.arrow_json import arrow
 from app.modes.replay.book import Advance, Book, Lane
 from app.modes.replay.rows import Answers, Columns, Zones
+from app.modes.scoring.dead_letters import PREDICTION_TOO_LARGE
+from app.modes.scoring.process import Failed, Processor
 from app.sql.replay_schema import failures, replayed
 from app.topics import MAX_PREDICTION_BYTES, REPLAYED
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from app.codec import SOURCE, Decoder, Record
-from app.modes.read import reader
+from app.modes.consuming.read import reader
 from app.modes.replay.comparing import NOTHING, Table, Tabling, Verified, compare, digest_of, tables, unsaid
 from app.modes.replay.plan import Place
 from app.modes.replay.score import Scoring, ahead, memory_of

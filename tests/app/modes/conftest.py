@@ -23,7 +23,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 from app import topic_admin
 from app.bus import KafkaProducer, Outgoing, Producer
 from app.codec import Decoder, Record, header
-from app.modes.read import reader
+from app.modes.consuming.read import reader
 from app.modes.stream import Loop, Ready
 from app.predictions import Prediction
 from app.settings import Settings

@@ -16,7 +16,7 @@ from app.bus import Outgoing
 from app.codec import Decoder, encode
 from app.errors import DeadlineExceeded, NotAnswered, NotServed, Overloaded, TooLarge
 from app.modes.ask import Answering
-from app.modes.scoring import Scorer
+from app.modes.scoring.scorer import Scorer
 from app.predictions import Prediction
 from app.settings import Settings
 from app.testing import Events, MemoryBus

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.codec import Record
-from app.modes.dead_letters import MOST_BYTES, dead_letter
 from app.modes.dlq import Box, look, send_back
+from app.modes.scoring.dead_letters import MOST_BYTES, dead_letter
 from app.testing import outgoing, record
 
 

@@ -15,7 +15,7 @@ from app.asking.requests import Address, Reply
 from app.bus import Delivered, Outgoing
 from app.codec import Decoder, Headers, header
 from app.modes import stream
-from app.modes.lifecycle import EXIT_HUNG, Leave
+from app.modes.consuming.lifecycle import EXIT_HUNG, Leave
 from app.testing import MemoryBus, outgoing
 from app.topics import MAX_PREDICTION_BYTES
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from app.agent import Agent, agent, find
 from app.bus import KafkaProducer
 from app.events import RideRequested, RideStarted
-from app.modes.lifecycle import until_stopped
+from app.modes.consuming.lifecycle import until_stopped
 from app.modes.stream import Loop, Ready, load
 from app.registry import Registry, shipped_root
 from app.settings import Settings

@@ -21,7 +21,7 @@ from app.bus import Outgoing
 from app.codec import Decoder, Record, encode
 from app.errors import ConfigurationError
 from app.events import AnyTransaction, FraudReported, TransactionMade
-from app.modes.read import reader
+from app.modes.consuming.read import reader
 from app.modes.replay.course import Stage, along, settled, stage_of
 from app.modes.replay.plan import Chosen, Order, Part, Place, Span, TopicRange
 from app.modes.replay.retrace import retrace
@@ -29,7 +29,7 @@ from app.modes.replay.run import Worker
 from app.modes.replay.score import load
 from app.modes.replay.sources import TopicSource
 from app.modes.replay.targets import StoreTarget
-from app.modes.state import STANDS
+from app.modes.scoring.state import STANDS
 from app.modes.stream import Ready
 from app.predictions import PredictionBatch
 from app.registry import Registry, shipped_root

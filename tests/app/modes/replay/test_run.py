@@ -14,7 +14,7 @@ from app.agent import find
 from app.bus import Delivered, Outgoing, Producer
 from app.codec import Decoder, header
 from app.errors import ConfigurationError
-from app.modes.read import reader
+from app.modes.consuming.read import reader
 from app.modes.replay.plan import Chosen
 from app.modes.replay.score import load
 from app.modes.replay.targets import ParquetTarget, TopicTarget

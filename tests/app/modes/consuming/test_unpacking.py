@@ -12,7 +12,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
 from app.codec import Record
-from app.modes.unpacking import RecordSet, unpack
+from app.modes.consuming.unpacking import RecordSet, unpack
 
 WHERE = TopicPartition("rides", 1)
 

@@ -14,8 +14,8 @@ from app.bus import Outgoing, partition_of
 from app.codec import Decoder, Record, encode, header
 from app.errors import InvalidMessage
 from app.events import AnyEvent
-from app.modes.process import Outcome, Processor, Scored, outgoing
-from app.modes.scoring import Scorer
+from app.modes.scoring.process import Outcome, Processor, Scored, outgoing
+from app.modes.scoring.scorer import Scorer
 from app.predictions import Detail
 from app.topics import REPLIES
 

@@ -1,6 +1,6 @@
 """Tells a worker's states of topics that concern all partitions: read whole, by every worker, outside its group.
 
-Beside `app.modes.group` in a worker: of the frauds of a terminal, the cards of every partition have to know. For topics
+Beside `app.modes.consuming.group` in a worker: of the frauds of a terminal, the cards of every partition have to know. For topics
 with few records only.
 """
 

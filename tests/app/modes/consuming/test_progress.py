@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.codec import Record
-from app.modes.progress import Progress, RecordBatch
+from app.modes.consuming.progress import Progress, RecordBatch
 
 WHERE = TopicPartition("t", 0)
 

@@ -16,9 +16,9 @@ from app.agent import Agent, Scores
 from app.bus import Outgoing
 from app.codec import SOURCE, Decoder, Record, context, encode_all, header
 from app.events import AnyEvent, Kind
-from app.modes.dead_letters import PREDICTION_TOO_LARGE, SCORING_FAILED, cause_of, dead_letter
-from app.modes.scoring import Memory, Scorer
-from app.modes.tables import IN_COLUMNS, Said, Table, fitting, latencies_ms, table_of, tables
+from app.modes.scoring.dead_letters import PREDICTION_TOO_LARGE, SCORING_FAILED, cause_of, dead_letter
+from app.modes.scoring.scorer import Memory, Scorer
+from app.modes.scoring.tables import IN_COLUMNS, Said, Table, fitting, latencies_ms, table_of, tables
 from app.predictions import Prediction, Via
 from app.telemetry import RECORDS, child_of
 from app.topics import MAX_PREDICTION_BYTES, predictions_of

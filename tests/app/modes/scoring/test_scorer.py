@@ -12,7 +12,7 @@ import pytest
 
 from app.agent import Agent, agent
 from app.events import RideRequested
-from app.modes.scoring import Plain, Scorer
+from app.modes.scoring.scorer import Plain, Scorer
 from app.testing import Events
 
 HANGS = 9
@@ -85,7 +85,7 @@ def test_no_alarm_is_left_to_ring_when_the_process_has_taken_its_handlers_back()
     program = (
         "import atexit, signal\n"
         "atexit.register(lambda: print(signal.getitimer(signal.ITIMER_REAL)))\n"
-        "from app.modes.deadline import at_once\n"
+        "from app.modes.scoring.deadline import at_once\n"
         "print(at_once(lambda: 7, 60))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=20)

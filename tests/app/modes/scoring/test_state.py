@@ -16,8 +16,8 @@ from agents._cards import Cards
 from app import topic_admin
 from app.codec import Decoder
 from app.events import AnyTransaction, FraudReported, TransactionMade
-from app.modes.read import reader
-from app.modes.state import _REMEMBERED, Fold, Snapshots, Sources
+from app.modes.consuming.read import reader
+from app.modes.scoring.state import _REMEMBERED, Fold, Snapshots, Sources
 from app.predictions import PredictionBatch
 from app.testing import Events, outgoing
 from app.topics import CARD_PREDICTIONS, Topic

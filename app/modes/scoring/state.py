@@ -22,8 +22,8 @@ from app.bus import Outgoing, Producer, deliver
 from app.codec import Decoder, Headers, Record, header
 from app.errors import InvalidMessage, MillraceError
 from app.events import AnyEvent, Event
-from app.modes.read import ends, reader
-from app.modes.scoring import Scorer
+from app.modes.consuming.read import ends, reader
+from app.modes.scoring.scorer import Scorer
 from app.topics import DEAD_LETTERS, Topic, state_topic
 
 EVERY = timedelta(seconds=10)
@@ -49,7 +49,7 @@ the first of them was scored. Kafka keeps no order between topics; with this the
 class Fold:
     """A state and how far it has come; a failed call is taken back to what was kept before.
 
-    `app.modes.scoring.Memory` for one partition. What was folded since the last dump or copy is kept as events, because
+    `app.modes.scoring.scorer.Memory` for one partition. What was folded since the last dump or copy is kept as events, because
     folding them again is the only way back that does not copy the whole state for every batch.
 
     Attributes:

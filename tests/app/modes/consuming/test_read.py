@@ -3,7 +3,7 @@
 from app import topic_admin
 from app.bus import KafkaProducer, Outgoing
 from app.codec import Record
-from app.modes.read import reader
+from app.modes.consuming.read import reader
 from app.settings import Settings
 from app.topics import RIDES, Topic
 

@@ -12,8 +12,8 @@ from datetime import timedelta
 
 from aiokafka.structs import TopicPartition
 
-from app.modes.group import Group
-from app.modes.lifecycle import EXIT_STUCK, Leave
+from app.modes.consuming.group import Group
+from app.modes.consuming.lifecycle import EXIT_STUCK, Leave
 from app.telemetry import LAG
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 And none that waits long while somebody would like to ask for more.
 
-Between the consumers of `app.modes.transport` and their connections. Agents that share a process mostly read one topic
+Between the consumers of `app.modes.consuming.transport` and their connections. Agents that share a process mostly read one topic
 at one position; each asking for itself was a round trip more per agent and ride (docs/decisions/0005). What a fetch
 answers depends on partitions and offsets alone, never on the group: assignment, positions and commits stay each group's
 own, and a consumer that lags, or was assigned other partitions, asks a question of its own.

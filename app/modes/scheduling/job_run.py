@@ -13,7 +13,7 @@ from sqlalchemy.exc import DataError, DBAPIError
 from app.errors import MillraceError
 from app.jobs.job import Explained, History, Job
 from app.jobs.loading import Loading
-from app.modes.lease import Lease
+from app.modes.scheduling.lease import Lease
 from app.registry import Registry
 from app.sql.bulk import Row
 from app.sql.runs import Run, Runs

@@ -14,7 +14,7 @@ _TOGETHER = -1
 
 
 class Throwaway:
-    """A state for each request, empty at its beginning; `app.modes.scoring.Memory` for one batch.
+    """A state for each request, empty at its beginning; `app.modes.scoring.scorer.Memory` for one batch.
 
     No request sees another's events, nor those of the agent's partitions: the answer is the same whatever else is asked.
     Features are made request by request (those that rest on no state all at once: of `duration`, 64 requests take 0.15 ms

@@ -1,6 +1,6 @@
 """Takes fetched records out of aiokafka as `codec.Record`s, a record set at a time.
 
-Between aiokafka's fetcher, which keeps what it fetched as bytes, and `app.modes.transport`. aiokafka makes a
+Between aiokafka's fetcher, which keeps what it fetched as bytes, and `app.modes.consuming.transport`. aiokafka makes a
 `ConsumerRecord` of twelve fields for each; ours has seven, so a record costs 1.4 microseconds instead of 2.7.
 
 Reaches into aiokafka's fetcher (0.14), as Faust's driver does.

@@ -1,6 +1,6 @@
 """A consumer group as a function call per batch: `handle` returns, and the batch counts as done.
 
-Used by `app.modes.stream` and `decision.worker`; stands on `app.modes.transport`.
+Used by `app.modes.stream` and `decision.worker`; stands on `app.modes.consuming.transport`.
 """
 
 import asyncio
@@ -14,9 +14,17 @@ from typing import Any
 from aiokafka.structs import TopicPartition
 from faust.types import TP
 
-from app.modes.fetching import SharedFetches
-from app.modes.progress import RecordBatch
-from app.modes.transport import FETCH_BYTES, App, BatchMessage, BeforeCommit, Committable, Rebalanced, TableManager
+from app.modes.consuming.fetching import SharedFetches
+from app.modes.consuming.progress import RecordBatch
+from app.modes.consuming.transport import (
+    FETCH_BYTES,
+    App,
+    BatchMessage,
+    BeforeCommit,
+    Committable,
+    Rebalanced,
+    TableManager,
+)
 from app.settings import Settings
 from app.topics import Topic
 

@@ -1,7 +1,7 @@
 """Faust's aiokafka transport, changed so that what was fetched of a partition reaches the stream as one event.
 
 Groups, assignment, rebalancing and flow control stay Faust's; its bookkeeping per message goes (it costs two orders of
-magnitude), and `Progress` keeps account of what may be committed. `app.modes.group` builds the app and runs it. Written
+magnitude), and `Progress` keeps account of what may be committed. `app.modes.consuming.group` builds the app and runs it. Written
 against faust-streaming 0.15.3; every override names what it replaces.
 """
 
@@ -22,9 +22,9 @@ from faust.types.tuples import ConsumerMessage, Message
 from mode.utils.futures import maybe_async, notify
 
 from app.codec import Record
-from app.modes.fetching import SharedFetches
-from app.modes.progress import Progress, RecordBatch
-from app.modes.unpacking import arrival, unpack
+from app.modes.consuming.fetching import SharedFetches
+from app.modes.consuming.progress import Progress, RecordBatch
+from app.modes.consuming.unpacking import arrival, unpack
 
 FETCH_BYTES = 1 << 20
 """At most so much of a partition per fetch: about 4,000 ride events, one batch of the usual `max_batch`."""
@@ -56,7 +56,7 @@ class InLoop(driver.AIOKafkaConsumerThread):
     """aiokafka's consumer, in the worker's own event loop.
 
     Faust gives it a thread and a loop of its own, so that it heartbeats whatever an agent does. Here whatever takes long
-    runs in threads (`app.modes.deadline`, `asyncio.to_thread`), the loop is always free, and each batch is spared
+    runs in threads (`app.modes.scoring.deadline`, `asyncio.to_thread`), the loop is always free, and each batch is spared
     four hops between threads: on a busy machine every hop waits for a core and for the interpreter.
     """
 
@@ -200,7 +200,7 @@ class Consumer(driver.Consumer):
         await self.force_commit()
 
     async def verify_all_partitions_active(self) -> None:
-        """Replaces a log line that nobody acts on: `app.modes.watchdog` ends a worker that is stuck."""
+        """Replaces a log line that nobody acts on: `app.modes.consuming.watchdog` ends a worker that is stuck."""
 
 
 class Transport(driver.Transport):

@@ -4,7 +4,7 @@ import pytest
 
 from app.agent import Agent, find, names
 from app.events import Event, RidePositioned
-from app.modes.throwaway import Throwaway
+from app.modes.scoring.throwaway import Throwaway
 from app.testing import Events
 
 STATEFUL = [agent for agent in map(find, names()) if agent.state is not None and agent.stateless]

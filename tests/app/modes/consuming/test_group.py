@@ -10,10 +10,10 @@ import pytest
 
 from app import topic_admin
 from app.bus import Outgoing
-from app.modes.group import Batching, Group
-from app.modes.lifecycle import EXIT_STUCK, Leave
-from app.modes.progress import RecordBatch
-from app.modes.watchdog import watch
+from app.modes.consuming.group import Batching, Group
+from app.modes.consuming.lifecycle import EXIT_STUCK, Leave
+from app.modes.consuming.progress import RecordBatch
+from app.modes.consuming.watchdog import watch
 from app.testing import MemoryBus
 
 

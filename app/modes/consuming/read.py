@@ -11,7 +11,7 @@ from aiokafka.structs import TopicPartition
 
 from app.codec import Record
 from app.errors import ServiceUnavailable
-from app.modes.unpacking import arrival, unpack
+from app.modes.consuming.unpacking import arrival, unpack
 
 SILENCE = timedelta(seconds=30)
 """A broker that answers nothing for so long is taken to be away."""

@@ -1,6 +1,6 @@
 """Predictions in columns: a batch that was scored becomes one record instead of many (docs/decisions/0007).
 
-Below `app.modes.process`, for the kinds of subject whose predictions' topic carries columns (`app.topics`).
+Below `app.modes.scoring.process`, for the kinds of subject whose predictions' topic carries columns (`app.topics`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

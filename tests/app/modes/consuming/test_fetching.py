@@ -10,9 +10,9 @@ from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.fetch import FetchRequest
 
 from app.bus import Outgoing
-from app.modes.fetching import CROWDED_WAIT_MS, SharedFetches
-from app.modes.group import Group
-from app.modes.progress import RecordBatch
+from app.modes.consuming.fetching import CROWDED_WAIT_MS, SharedFetches
+from app.modes.consuming.group import Group
+from app.modes.consuming.progress import RecordBatch
 
 Answer = Callable[[], Awaitable[Any]]
 

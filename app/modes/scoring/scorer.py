@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 from app.agent import Agent, Features, Model, Scores
 from app.errors import ServiceUnavailable
 from app.events import Event
-from app.modes.deadline import Hung, Overdue, Worker, at_once
+from app.modes.scoring.deadline import Hung, Overdue, Worker, at_once
 from app.predictions import Detail
 
 log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from agents.fraud import fraud
 from app.agent import Scores, agent
 from app.codec import Decoder, header
 from app.events import FraudReported, TransactionMade
-from app.modes import tables
-from app.modes.process import Outcome, Processor, Scored, outgoing
-from app.modes.tables import MOST_ROWS, fitting, table_of
+from app.modes.scoring import tables
+from app.modes.scoring.process import Outcome, Processor, Scored, outgoing
+from app.modes.scoring.tables import MOST_ROWS, fitting, table_of
 from app.predictions import Details, PredictionBatch
 from app.telemetry import RECORDS
 from app.testing import Events, record
