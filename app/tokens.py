@@ -5,12 +5,13 @@ import os
 import re
 import secrets
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
 from typing import NamedTuple
 
 import jwt
 
+from app.clock import utc_now
 from app.errors import ConfigurationError, MillraceError
 from app.settings import Settings
 
@@ -64,7 +65,7 @@ class Tokens:
         """A token for `user_id`. Raises `ValueError` when that is no valid id."""
         if not _USER_ID.match(user_id):
             raise ValueError("a user id has 1 to 64 letters, digits and _ . : -, beginning with a letter or digit")
-        now = datetime.now(UTC)
+        now = utc_now()
         claims = {"sub": user_id, "scope": " ".join(scopes), "iat": now, "exp": now + ttl}
         return jwt.encode(claims, self._secret, ALGORITHM)
 

@@ -14,6 +14,7 @@ import msgspec
 
 from app import codec
 from app.bus import Delivered, Outgoing, Producer, deliver
+from app.clock import utc_now
 from app.codec import Failure
 from app.costs import Costs
 from app.decisions import Decision
@@ -30,7 +31,6 @@ from app.topics import ALERTS, CARD_DECISIONS, CHARGEBACKS, DECISIONS
 from decision import cards
 from decision.card_books import CardBooks
 from decision.cards import Sheet
-from decision.desk import wall_clock
 from decision.push import Announcer
 from decision.quota import Quota
 from decision.recent import Recent
@@ -100,7 +100,7 @@ class CardDesk:
         reports, failures = self._reports.decode_batch(batch.records)
         good = [report for report in reports if report is not None]
         if good:
-            await self.books.report(good, wall_clock())
+            await self.books.report(good, utc_now())
         await deliver(self.producer, _dead(failures))
         RECORDS.labels(AGENT, "reported").inc(len(good))
         RECORDS.labels(AGENT, "failed").inc(len(failures))
@@ -173,7 +173,7 @@ class CardDesk:
 
 def _written(kept: Sequence[Kept]) -> tuple[Entry, list[Held]]:
     """What is written down of these rows."""
-    entry = Entry(wall_clock())
+    entry = Entry(utc_now())
     for each in kept:
         record, case = each.sheet.record, _case(each.prediction, each.traceparent, entry.at)
         entry.cases[case.event_key] = case
@@ -204,5 +204,5 @@ def _in_columns(sheet: Sheet) -> Outgoing:
 
 
 def _dead(failures: Sequence[Failure]) -> list[Outgoing]:
-    now = wall_clock()
+    now = utc_now()
     return [dead_letter(record, AGENT, cause_of(error), str(error), now) for record, error in failures]

@@ -7,9 +7,10 @@ to be told. Deadlines wake it, whether or not messages come.
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
+from app.clock import utc_now
 from app.sql.journal import Unpushed
 from app.sql.ledger import Entry, Mark
 from decision.books import Books, Laid
@@ -31,10 +32,6 @@ HELD = timedelta(milliseconds=20)
 """How soon a deadline that is held back, because answers are still to be read, is looked at again."""
 
 
-def wall_clock() -> datetime:
-    return datetime.now(UTC)
-
-
 def unhindered(_partition: int, now: datetime) -> datetime:
     return now
 
@@ -42,7 +39,7 @@ def unhindered(_partition: int, now: datetime) -> datetime:
 class Desk:
     """One per worker; `run` must be running for `take` to return."""
 
-    def __init__(self, books: Books, clock: Clock = unhindered, now: Callable[[], datetime] = wall_clock) -> None:
+    def __init__(self, books: Books, clock: Clock = unhindered, now: Callable[[], datetime] = utc_now) -> None:
         self._books, self._clock, self._now = books, clock, now
         self._laid: list[tuple[Laid, asyncio.Future[None]]] = []
         self._laid_due: datetime | None = None

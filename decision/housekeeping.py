@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
+from app.clock import utc_now
 from app.errors import ServiceUnavailable
 from app.sql.journal import Journal
 
@@ -18,7 +19,7 @@ async def run(journal: Journal, retention: timedelta, every_s: float = EVERY_S) 
     """Prune until cancelled; a database that is away is the desk's affair, and pruning waits for its next turn."""
     while True:
         try:
-            gone = await asyncio.to_thread(journal.prune, datetime.now(UTC) - retention)
+            gone = await asyncio.to_thread(journal.prune, utc_now() - retention)
         except ServiceUnavailable as error:
             log.warning("the store was not pruned: %s", error)
             gone = 0

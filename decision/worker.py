@@ -13,6 +13,7 @@ from faust.exceptions import ConsumerNotStarted
 from faust.types.tuples import TP
 
 from app.bus import Producer, deliver
+from app.clock import utc_now
 from app.events import Kind
 from app.live import LivePublisher
 from app.modes.consuming.group import Group
@@ -27,7 +28,7 @@ from app.topics import PREDICTIONS
 from decision import housekeeping, serving
 from decision.admission import AGENT, TOPICS, Admission
 from decision.books import Books
-from decision.desk import EVENTS_WITHIN, Desk, wall_clock
+from decision.desk import EVENTS_WITHIN, Desk
 from decision.join import Join
 from decision.policy import judge
 from decision.push import Announcer, Parcel, Push
@@ -77,7 +78,7 @@ class Worker:
 
     async def _handle(self, batch: RecordBatch) -> None:
         """What has arrived on one partition of one topic."""
-        messages, dead = self._admission.admit(batch.topic, batch.records, wall_clock())
+        messages, dead = self._admission.admit(batch.topic, batch.records, utc_now())
         RECORDS.labels(AGENT, "joined").inc(len(messages))
         RECORDS.labels(AGENT, "failed").inc(len(dead))
         await deliver(self._producer, dead)

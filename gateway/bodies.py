@@ -14,6 +14,7 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 import msgspec
 from msgspec.structs import fields
 
+from app.clock import utc_now
 from app.codec import explain
 from app.errors import InvalidMessage
 from app.events import (
@@ -106,7 +107,7 @@ class Body(Generic[E]):
         said |= {
             "user_id": user_id,
             "event_id": identity,
-            "at": said["at"] or at or datetime.now(UTC),
+            "at": said["at"] or at or utc_now(),
             self.subject: said[self.subject] or subject_id or uuid5(NAMESPACE_URL, f"{user_id}/{identity}").hex,
         }
         for name, value in said.items():

@@ -8,12 +8,12 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import NamedTuple
 
 import msgspec
 
+from app.clock import utc_now
 from app.decisions import Decision
 from app.errors import ServiceUnavailable
 from app.live import Connected, Heartbeat, LiveDecision, Reconnect, live_message, with_id
@@ -184,15 +184,15 @@ def frame(entry: Entry) -> Frame:
 
 def farewell(reason: str, retry_after_ms: int) -> Frame:
     """The `reconnect` message: what a connection is sent before it is closed from here."""
-    message = Reconnect(at=datetime.now(UTC), reason=reason, retry_after_ms=retry_after_ms)
+    message = Reconnect(at=utc_now(), reason=reason, retry_after_ms=retry_after_ms)
     return Frame("", "reconnect", msgspec.json.encode(message))
 
 
 def _connected(user_id: str, position: Cursor, recovered: bool, snapshot: tuple[LiveDecision, ...] = ()) -> Frame:
-    message = Connected(id=str(position), at=datetime.now(UTC), user_id=user_id, recovered=recovered, snapshot=snapshot)
+    message = Connected(id=str(position), at=utc_now(), user_id=user_id, recovered=recovered, snapshot=snapshot)
     return Frame(str(position), "connected", msgspec.json.encode(message))
 
 
 def _heartbeat(position: Cursor | None) -> Frame:
-    message = Heartbeat(id=str(position), at=datetime.now(UTC))
+    message = Heartbeat(id=str(position), at=utc_now())
     return Frame(str(position), "heartbeat", msgspec.json.encode(message))

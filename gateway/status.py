@@ -7,11 +7,12 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
 
 from msgspec import Struct
 
+from app.clock import utc_now
 from app.errors import MillraceError, ServiceUnavailable
 from app.live_log import UNREACHABLE
 from app.sql.card_figures import CardFigures
@@ -105,7 +106,7 @@ class Status:
         if not fresh:
             await self._next()
         return SystemStatus(
-            at=datetime.now(UTC),
+            at=utc_now(),
             uptime_s=round(time.monotonic() - self._began, 1),
             rates=self._rates(),
             agents=self._agents,

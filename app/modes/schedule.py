@@ -10,11 +10,12 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice, takewhile
 
 from sqlalchemy import Engine
 
+from app.clock import utc_now
 from app.errors import ArtifactError, ConfigurationError, MillraceError, ServiceUnavailable
 from app.jobs.cron import Cron, cron
 from app.jobs.job import CatchUp, Job
@@ -36,10 +37,6 @@ FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=30), timedelta(hours=1)
 _AT_ONCE = 1000  # due times entered in one transaction
 
 
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
 def quiet(_reached: int, _total: int) -> None:
     """No progress bar."""
 
@@ -57,7 +54,7 @@ class Scheduler:
     runs: Runs
     source: Engine
     registry: Registry
-    clock: Callable[[], datetime] = now
+    clock: Callable[[], datetime] = utc_now
     rng: random.Random = field(default_factory=random.Random)
 
     def tick(self) -> list[Run]:

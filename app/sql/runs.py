@@ -10,13 +10,14 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Table, and_, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
+from app.clock import utc_now
 from app.sql.run_schema import (
     DONE,
     FAILED,
@@ -34,10 +35,6 @@ from app.store import answering, engine_for
 
 LEASE = timedelta(seconds=60)
 """How long a run stays a silent worker's; it renews its claim three times as often."""
-
-
-def _wall() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ class Runs:
         wall: the clock of the leases: real time, the same for all workers but for a difference well below the lease.
     """
 
-    def __init__(self, engine: Engine, lease: timedelta = LEASE, wall: Callable[[], datetime] = _wall) -> None:
+    def __init__(self, engine: Engine, lease: timedelta = LEASE, wall: Callable[[], datetime] = utc_now) -> None:
         self.engine, self.lease, self.wall = engine, lease, wall
         self.worker = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert

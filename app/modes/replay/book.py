@@ -18,9 +18,9 @@ import msgspec
 import psutil
 from sqlalchemy import Connection, Row, and_, func, or_, select, update
 
+from app.clock import utc_now
 from app.errors import ConfigurationError, MillraceError
 from app.modes.replay.plan import Chosen, Plan, Span
-from app.modes.scoring.process import utc_now
 from app.sql.replay_schema import lanes, runs
 from app.sql.replays import Replays
 

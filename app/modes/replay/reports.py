@@ -11,8 +11,8 @@ import msgspec
 from sqlalchemy import Connection, Row, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from app.clock import utc_now
 from app.modes.replay.known import Known
-from app.modes.scoring.process import utc_now
 from app.predictions import Detail
 from app.sql.replay_schema import lanes, replayed, whatif, whatif_actions, whatif_errors, whatif_flips
 from app.sql.replays import Replays

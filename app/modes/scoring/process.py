@@ -14,6 +14,7 @@ from prometheus_client import Counter
 
 from app.agent import Agent, Scores
 from app.bus import Outgoing
+from app.clock import utc_now
 from app.codec import SOURCE, Decoder, Record, context, encode_all, header
 from app.events import AnyEvent, Kind
 from app.modes.scoring.dead_letters import PREDICTION_TOO_LARGE, SCORING_FAILED, cause_of, dead_letter
@@ -71,10 +72,6 @@ class Scored:
     events: Sequence[AnyEvent]
     scores: Scores
     failed: Sequence[Failed]
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class Processor:
