@@ -1,24 +1,61 @@
 """Settings: read once at the entry point, frozen, and passed down. What is unset is embedded."""
 
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import ConfigurationError
 
 
-def _seconds(given: object) -> object:
+def _seconds(given: object, read: ValidatorFunctionWrapHandler) -> timedelta:
     """A number alone is seconds, which pydantic takes from Python and not from the environment."""
+    with suppress(ValueError, OverflowError):
+        if isinstance(given, str):
+            return timedelta(seconds=float(given))
     try:
-        return timedelta(seconds=float(given)) if isinstance(given, str) else given
-    except (ValueError, OverflowError):
+        read_so: timedelta = read(given)
+    except ValidationError as error:
+        raise PydanticCustomError("duration", "must be seconds, or ISO 8601 such as PT0.5S") from error
+    return read_so
+
+
+def _between(least_s: float = 0, most_s: float = 100 * 365 * 86_400) -> AfterValidator:
+    """These bounds; a hundred years where no other is known, for a date less that is still a date."""
+
+    def check(given: timedelta) -> timedelta:
+        if given.total_seconds() < least_s:
+            raise PydanticCustomError("too_short", f"must be at least {least_s:g} s")
+        if given.total_seconds() > most_s:
+            raise PydanticCustomError("too_long", f"must be at most {most_s:,.0f} s")
         return given
 
+    return AfterValidator(check)
 
-Duration = Annotated[timedelta, BeforeValidator(_seconds)]
+
+Duration = Annotated[timedelta, WrapValidator(_seconds)]
+
+_ANSWERED_S = 0.1
+"""What is given less time would go without its models: at the 99th percentile a figure takes 60 ms (`docs/figures.md`)."""
+
+_ASKED_S = 30
+"""The longest any answer is waited for (`app.asking.requests.MAX_WITHIN_S`)."""
+
+_COMMITTED_S = 0.01
+"""A commit is a request to the broker and takes some milliseconds."""
+
+_SESSION_S, _LONGEST_SESSION_S = 1, 30 * 60
+"""What the embedded broker takes at the least, and any broker at the most (group.max.session.timeout.ms)."""
+
+_KEPT_S = 60
+"""The store is looked through once a minute, and a decision takes some seconds to be made and pushed."""
+
+_STUCK_S = 10
+"""A model that hangs holds its batch for `score_timeout`, which is no reason to leave."""
 
 
 class Settings(BaseSettings):
@@ -54,8 +91,12 @@ class Settings(BaseSettings):
     replication: Annotated[int, Field(ge=1, le=5)] = 1
     log_level: str = "WARNING"
 
-    ride_deadline: Duration = Field(timedelta(seconds=2), description="a ride is decided this long after its request")
-    upload_deadline: Duration = Field(timedelta(seconds=5), description="an upload is decided this long after it came")
+    ride_deadline: Annotated[Duration, _between(_ANSWERED_S)] = Field(
+        timedelta(seconds=2), description="a ride is decided this long after its request"
+    )
+    upload_deadline: Annotated[Duration, _between(_ANSWERED_S)] = Field(
+        timedelta(seconds=5), description="an upload is decided this long after it came"
+    )
     chargeback_usd: Annotated[float, Field(ge=0, le=1e6)] = Field(
         25.0, description="what a chargeback costs the bank besides the amount; fees of $15 to $50 are usual"
     )
@@ -69,31 +110,28 @@ class Settings(BaseSettings):
         100,
         description="allowed transactions a second that the store keeps, per worker; beyond, only the topic has them",
     )
-    first_estimate: Duration = Field(
+    first_estimate: Annotated[Duration, _between(most_s=_ASKED_S)] = Field(
         timedelta(milliseconds=150),
-        ge=timedelta(0),
-        le=timedelta(seconds=30),  # the longest any answer is waited for (`app.asking.requests.MAX_WITHIN_S`)
         description="how long POST /v1/rides may wait for a first estimate; 0: none is asked",
     )
-    within: Duration | None = Field(
+    within: Annotated[Duration, _between()] | None = Field(
         None,
-        ge=timedelta(0),
         description="seconds that an agent which waits for fuller batches (fraud: 1) waits; 0: answers at once",
     )
-    commit_interval: Duration = Field(
+    commit_interval: Annotated[Duration, _between(_COMMITTED_S)] = Field(
         timedelta(milliseconds=250),
         description="how often offsets are committed; bounds the duplicates after a kill",
     )
-    store_retention: Duration = Field(
+    store_retention: Annotated[Duration, _between(_KEPT_S)] = Field(
         timedelta(days=2), description="how long the store keeps predictions and decisions; Kafka keeps its own"
     )
-    session_timeout: Duration = Field(
+    session_timeout: Annotated[Duration, _between(_SESSION_S, _LONGEST_SESSION_S)] = Field(
         timedelta(seconds=6), description="how long a worker that died keeps its partitions; Kafka's own minimum is 6 s"
     )
-    score_timeout: Duration = Field(
+    score_timeout: Annotated[Duration, _between(_ANSWERED_S)] = Field(
         timedelta(seconds=5), description="a model that takes longer for a batch is hanging"
     )
-    stuck_after: Duration = Field(
+    stuck_after: Annotated[Duration, _between(_STUCK_S)] = Field(
         timedelta(seconds=60), description="lag with no progress for this long exits the worker"
     )
 

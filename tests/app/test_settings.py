@@ -10,19 +10,47 @@ from app.settings import Settings, read_settings
 DURATIONS = [name for name, field in Settings.model_fields.items() if isinstance(field.default, timedelta)]
 
 
+TOO_SHORT = {
+    "ride_deadline": "0.09",
+    "upload_deadline": "0.09",
+    "first_estimate": "-1",
+    "within": "-0.001",
+    "commit_interval": "0",
+    "store_retention": "59",
+    "session_timeout": "0.5",
+    "score_timeout": "0.09",
+    "stuck_after": "9",
+}
+
+
 @pytest.mark.parametrize("name", DURATIONS)
-@pytest.mark.parametrize(("said", "meant"), [("2", 2.0), ("0.5", 0.5), ("PT3S", 3.0)])
-def test_every_duration_may_be_seconds_or_iso_8601(
-    monkeypatch: pytest.MonkeyPatch, name: str, said: str, meant: float
+@pytest.mark.parametrize("form", ["{:f}", "PT{:f}S"])
+def test_every_duration_may_be_seconds_or_iso_8601(monkeypatch: pytest.MonkeyPatch, name: str, form: str) -> None:
+    meant = 1.5 * Settings.model_fields[name].default
+    monkeypatch.setenv(f"MILLRACE_{name.upper()}", form.format(meant.total_seconds()))
+    assert getattr(read_settings(), name) == meant
+
+
+@pytest.mark.parametrize("name", [*DURATIONS, "within"])
+def test_a_duration_too_short_to_work_with_names_its_variable_and_the_least(
+    monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setenv(f"MILLRACE_{name.upper()}", said)
-    assert getattr(read_settings(), name) == timedelta(seconds=meant)
+    monkeypatch.setenv(f"MILLRACE_{name.upper()}", TOO_SHORT[name])
+    with pytest.raises(ConfigurationError, match=rf"MILLRACE_{name.upper()}: must be at least [\d.,]+ s"):
+        read_settings()
+
+
+@pytest.mark.parametrize("name", [*DURATIONS, "within"])
+def test_no_duration_is_longer_than_a_date_can_take(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"MILLRACE_{name.upper()}", "1e12")
+    with pytest.raises(ConfigurationError, match=rf"MILLRACE_{name.upper()}: must be at most [\d.,]+ s"):
+        read_settings()
 
 
 @pytest.mark.parametrize("name", [*DURATIONS, "within"])
 def test_what_is_no_duration_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"MILLRACE_{name.upper()}", "soon")
-    with pytest.raises(ConfigurationError, match=f"MILLRACE_{name.upper()}"):
+    with pytest.raises(ConfigurationError, match=f"MILLRACE_{name.upper()}: must be seconds"):
         read_settings()
 
 
