@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import (
+    URL,
     Connection,
     Engine,
     Row,
@@ -46,7 +47,7 @@ from app.sql.schema import (
 )
 from app.topics import DECISIONS, predictions_of
 
-_BUSY_S = 10.0  # SQLite: how long a writer waits for another; transactions here take milliseconds
+_BUSY_S = 10.0  # transactions here take milliseconds
 _decisions: codec.Decoder[Decision] = codec.Decoder(Decision)
 _predictions: codec.Decoder[Prediction] = codec.Decoder(Prediction)
 _latest = (decisions.c.event_at.desc(), decisions.c.revision.desc(), decisions.c.at.desc())
@@ -210,8 +211,8 @@ def answering() -> Iterator[None]:
         raise ServiceUnavailable("database", str(error.orig)) from error
 
 
-def engine_for(url: str, setting: str = "MILLRACE_DATABASE") -> Engine:
-    """An engine for the database that `setting` names; connects to nothing yet.
+def engine_for(url: str | URL, setting: str = "MILLRACE_DATABASE", busy_s: float = _BUSY_S) -> Engine:
+    """An engine for the database that `setting` names; connects to nothing yet. On SQLite, a writer waits `busy_s` for another.
 
     Raises `ConfigurationError` for a url nobody understands.
     """
@@ -221,7 +222,7 @@ def engine_for(url: str, setting: str = "MILLRACE_DATABASE") -> Engine:
             return create_engine(parsed, pool_pre_ping=True, pool_size=2, max_overflow=8, pool_timeout=_BUSY_S)
         if parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed, connect_args={"timeout": _BUSY_S})
+        engine = create_engine(parsed, connect_args={"timeout": busy_s})
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigurationError(f"{setting}: {error}") from error
     event.listen(engine, "connect", _tune_sqlite)

@@ -17,7 +17,7 @@ from app.events import FraudReported
 from app.sql.card_journal import CardJournal, Count, Held
 from app.sql.journal import Unpushed
 from app.sql.ledger import DecisionKey, Entry, Mark
-from decision.books import PAUSE_S, TRIES
+from decision.clerk import PAUSE_S, TRIES
 
 T = TypeVar("T")
 

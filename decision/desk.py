@@ -1,23 +1,20 @@
 """The desk: everything that has arrived, on whatever partition, is taken in one step and written down in one transaction.
 
-`decision.worker` lays batches on it, `decision.books` does the step in a thread of its own, `decision.push` gets what is
-to be told. Deadlines wake it, whether or not messages come.
+`decision.worker` lays batches on it, `decision.books` does the step, `decision.push` gets what is to be told. Deadlines wake
+it, whether or not messages come.
 """
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 from app.clock import utc_now
 from app.sql.journal import Unpushed
-from app.sql.ledger import Entry, Mark
+from app.sql.ledger import Mark
 from decision.books import Books, Laid
 from decision.join import Sourced
 from decision.push import Parcel, Push
 
-T = TypeVar("T")
 Clock = Callable[[int, datetime], datetime]
 """How far a partition's clock has come at a wall time: it stays behind while answers are still to be read."""
 
@@ -48,20 +45,18 @@ class Desk:
         self._due: datetime | None = None
         self._wake = asyncio.Event()
         self._failure: BaseException | None = None
-        self._thread = ThreadPoolExecutor(1, "books")
 
     async def open(self, partitions: Collection[int]) -> list[Unpushed]:
         """Take partitions over. Returns the decisions of theirs that may not be on the topic yet."""
-        undelivered, self._due = await self._in_turn(
-            lambda: (self._books.open(partitions, self._now()), self._books.next_deadline())
-        )
+        undelivered = await self._books.open(partitions, self._now())
+        self._due = self._books.next_deadline()
         self._wake.set()
         return undelivered
 
     async def close(self, partitions: Collection[int]) -> None:
         """Give partitions up, with what was pushed of them marked."""
         await self.mark(())
-        await self._in_turn(lambda: self._books.close(partitions))
+        await self._books.close(partitions)
 
     async def take(self, partition: int, batch: Sequence[Sourced], within: timedelta = timedelta(0)) -> None:
         """Lay a batch down; returns when it is written down and handed to the push. Raises what ended the desk.
@@ -86,13 +81,12 @@ class Desk:
 
     async def mark(self, marks: Sequence[Mark]) -> None:
         """Write marks down now, with those that wait."""
-        waiting = [*self._take_marks(), *marks]
-        await self._in_turn(lambda: self._books.save(Entry(self._now()), waiting))
+        await self._books.mark([*self._take_marks(), *marks], self._now())
 
     async def unpublished(self, limit: int) -> list[Unpushed]:
         """The oldest decisions on the topic that the live channel may not have had."""
         await self.mark(())
-        return await self._in_turn(lambda: self._books.unpublished(limit))
+        return await self._books.unpublished(limit)
 
     async def run(self, push: Push) -> None:
         """Step by step, until cancelled. Raises `ServiceUnavailable` when the database is away for too long."""
@@ -105,7 +99,6 @@ class Desk:
             raise
         finally:
             self._let_go()
-            self._thread.shutdown(wait=False)
 
     async def _something(self) -> None:
         """Wait until something is due: a batch, a deadline, marks."""
@@ -126,10 +119,8 @@ class Desk:
         now = self._now()
         clocks = {partition: self._clock(partition, now) for partition in self._books.partitions}
         try:
-            batches = [each for each, _ in laid]
-            effects, due = await self._in_turn(
-                lambda: (self._books.step(batches, clocks, marks, now), self._books.next_deadline())
-            )
+            effects = await self._books.step([each for each, _ in laid], clocks, marks, now)
+            due = self._books.next_deadline()
             self._due = due if due is None or due > now else now + HELD
             for each in effects:
                 if each.figures or each.entry.decisions:
@@ -152,6 +143,3 @@ class Desk:
                 done.set_exception(self._failure)
             else:
                 done.cancel()
-
-    async def _in_turn(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)

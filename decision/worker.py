@@ -28,6 +28,7 @@ from app.topics import PREDICTIONS
 from decision import housekeeping, serving
 from decision.admission import AGENT, TOPICS, Admission
 from decision.books import Books
+from decision.clerk import Clerk
 from decision.desk import EVENTS_WITHIN, Desk
 from decision.join import Join
 from decision.policy import judge
@@ -44,7 +45,8 @@ class Worker:
         deadlines: dict[Kind, timedelta] = {"ride": settings.ride_deadline, "upload": settings.upload_deadline}
         self._settings, self._journal, self._producer = settings, journal, producer
         self._admission, self._reading = Admission(), Reading(self._highwater)
-        self._desk = Desk(Books(journal, lambda: Join(judge, deadlines)), self._reading.reached)
+        self._clerk = Clerk(journal)
+        self._desk = Desk(Books(self._clerk, lambda: Join(judge, deadlines)), self._reading.reached)
         self._announcer = Announcer(publisher, self._desk)
         self._push = Push(producer, self._announcer, self._desk.marked)
         self._group = Group(
@@ -75,6 +77,7 @@ class Worker:
         finally:
             helpers.cancel()
             await asyncio.gather(helpers, return_exceptions=True)
+            self._clerk.close()
 
     async def _handle(self, batch: RecordBatch) -> None:
         """What has arrived on one partition of one topic."""

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -24,6 +24,7 @@ from sqlalchemy import (
     select,
     true,
     tuple_,
+    union,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -49,7 +50,7 @@ from app.sql.ledger import (
     WeekKey,
 )
 from app.sql.schema import actions, cases, decisions, live_errors, outcomes, predictions, weekly_errors
-from app.store import Store
+from app.store import Store, engine_for
 
 T = TypeVar("T")
 
@@ -102,11 +103,22 @@ class Journal(Store):
         sums = ("n", "signed", "absolute", "squared")
         self._add_errors, self._add_weekly = (added(insert, table, *sums) for table in (live_errors, weekly_errors))
 
+    def hasty(self) -> Self | None:
+        """The same journal, which never waits: what another writer holds up raises `ServiceUnavailable` at once.
+
+        `None` where the database is no file, so that every question is a journey.
+        """
+        url = self._engine.url
+        return type(self)(engine_for(url, busy_s=0.0)) if url.get_backend_name() == "sqlite" and url.database else None
+
     def load(self, keys: Collection[SubjectKey]) -> list[Subject]:
-        """What is known of these subjects; one that was never seen comes back empty."""
+        """What is known of these subjects; one that was never seen comes back empty, as most do."""
         found = {key: Subject(key) for key in keys}
         with self.connected() as connection:
-            for ids in chunks(sorted({key.subject_id for key in keys})):
+            for asked in chunks(sorted({key.subject_id for key in keys})):
+                ids = list(connection.scalars(_KNOWN, {"ids": asked}))
+                if not ids:
+                    continue
                 for row in connection.execute(_CASES, {"ids": ids}):
                     if subject := found.get(SubjectKey(row.user_id, row.subject_id)):
                         subject.cases.append(_case(row))
@@ -214,6 +226,10 @@ class Journal(Store):
         return gone
 
 
+def _these(table: Table) -> ColumnElement[bool]:
+    return table.c.subject_id.in_(bindparam("ids", expanding=True))
+
+
 Aged = tuple[tuple[Table, ColumnElement[bool]], ...]
 Values = dict[str, Any]
 Upsert = sqlite.Insert | postgresql.Insert
@@ -225,10 +241,9 @@ _MARK: Update = (
 )
 
 
-_CASES, _ANSWERS, _TRUTHS = (
-    select(table).where(table.c.subject_id.in_(bindparam("ids", expanding=True)))
-    for table in (cases, predictions, outcomes)
-)
+_BY_SUBJECT = (cases, predictions, outcomes)
+_CASES, _ANSWERS, _TRUTHS = (select(table).where(_these(table)) for table in _BY_SUBJECT)
+_KNOWN = union(*(select(table.c.subject_id).where(_these(table)) for table in _BY_SUBJECT))
 
 
 def _latest(into: Callable[[Table], Upsert], table: Table, *names: str) -> Insert:

@@ -19,6 +19,7 @@ from app.sql.ledger import Position, SubjectKey
 from app.testing import START, Events, MemoryBus
 from app.topics import DECISIONS
 from decision.books import Books, Laid
+from decision.clerk import Clerk
 from decision.desk import Desk
 from decision.join import Join, Sourced
 from decision.policy import EXPECTED, judge
@@ -41,7 +42,7 @@ class World:
     def __init__(self, path: Path, deadline_s: float = 0.05) -> None:
         deadlines = {"ride": timedelta(seconds=deadline_s), "upload": timedelta(seconds=deadline_s)}
         self.journal = Journal.open(f"sqlite:///{path / 'store.db'}")
-        books = Books(self.journal, lambda: Join(judge, deadlines), pause_s=0.001)  # type: ignore[arg-type]
+        books = Books(Clerk(self.journal, pause_s=0.001), lambda: Join(judge, deadlines))  # type: ignore[arg-type]
         self.books, self.desk, self.bus, self.live = books, Desk(books), MemoryBus(), Told()
         self.push = Push(self.bus, Announcer(self.live, self.desk), self.desk.marked)
 
@@ -151,9 +152,9 @@ async def test_what_was_pushed_is_marked_soon(tmp_path: Path) -> None:
 
 async def test_a_successor_finds_what_was_decided_and_not_pushed(tmp_path: Path) -> None:
     first, ride, waiting = World(tmp_path, deadline_s=60), Events().ride(), Events("w").ride()
-    first.desk._books.open([0], START)
+    await first.desk._books.open([0], START)
     batch = sourced(ride, *answers(ride), waiting, *answers(waiting, without="tip"))
-    first.desk._books.step([Laid(0, batch)], {}, (), START)  # and dies before it pushes
+    await first.desk._books.step([Laid(0, batch)], {}, (), START)  # and dies before it pushes
     second = World(tmp_path, deadline_s=60)
     async with second.running():
         undelivered = await second.desk.open([0])
@@ -199,3 +200,20 @@ async def test_a_worker_taken_for_dead_pushes_what_its_successor_decided(tmp_pat
         await zombie.decided(1)
     (first,), (second,) = (world.bus.records(DECISIONS.name) for world in (successor, zombie))
     assert first.value == second.value
+
+
+async def test_while_another_writer_has_the_file_the_loop_goes_on(tmp_path: Path) -> None:
+    world, ride = World(tmp_path, deadline_s=30), Events().ride()
+    async with world.running():
+        await world.desk.open([0])
+        with world.journal.transaction() as other:
+            other.execute(text("UPDATE actions SET n = n"))  # takes the file's one write lock
+            taking = asyncio.create_task(world.desk.take(0, sourced(ride, *answers(ride))))
+            for _ in range(100):
+                await asyncio.sleep(0.001)  # the loop turns meanwhile
+            assert not taking.done()
+        await taking
+        await world.decided(1)
+    decision = world.journal.decision(SubjectKey(ride.user_id, ride.ride_id))
+    assert decision is not None
+    assert decision.missing == ()
