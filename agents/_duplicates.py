@@ -1,37 +1,43 @@
 """The index of fingerprints behind `duplicate`: shared by all its workers, in SQL, and alive after a restart.
 
 Every version of every upload is kept with its event time, so a look-up means "as of this event": of the uploads by
-other users that were current just before it, the most alike. A second delivery or a replay changes nothing and
-answers the same. What happened earlier but reaches the index later than a look-up is not in that look-up's answer.
+other users that were current just before it, the most alike. What happened earlier but reaches the index later than a
+look-up is not in that look-up's answer. So each version bears the number under which it was entered, and is answered from
+what was entered before it: a second delivery changes nothing and answers the same, and whoever tells another index the same
+events in the order of these numbers gets the same bits (docs/decisions/0009).
 """
 
 import hashlib
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    Engine,
     Index,
     Integer,
     LargeBinary,
     MetaData,
     String,
     Table,
+    inspect,
     select,
+    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from agents._duplicates_engine import engine_for
+from agents._duplicates_engine import engine_for, wait_no_longer
 from agents._fingerprint import Fingerprint, Floats, compare
 from app.errors import ServiceUnavailable
 from app.events import UploadEvent
@@ -44,6 +50,7 @@ RIVALS = 8
 
 _AT_ONCE = 500  # parameters of one statement; the compiled form is reused
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER = 1 << 62
 
 metadata = MetaData()
 versions = Table(
@@ -56,6 +63,7 @@ versions = Table(
     Column("words", Integer, nullable=False),
     Column("content", Integer, nullable=False),
     Column("sample", LargeBinary, nullable=False),
+    Column("entered", BigInteger, nullable=False, server_default="0"),  # 0: before there were numbers
     sqlite_with_rowid=False,
 )
 Index("ix_duplicate_versions_upload", versions.c.upload_id, versions.c.at_us)
@@ -66,6 +74,12 @@ bands = Table(
     Column("version", BigInteger, primary_key=True, autoincrement=False),
     sqlite_with_rowid=False,
 )
+entries = Table(
+    "duplicate_entries",
+    metadata,
+    Column("one", Integer, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),  # the last number given out
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +89,7 @@ class Version:
     Attributes:
         id: 63 bits of the hash of user and event id, so that any worker gives it the same and no other user can take it.
         at_us: event time, microseconds since 1970.
+        entered: its place in the order in which the index was told; 0 where that is not known.
     """
 
     id: int
@@ -82,6 +97,7 @@ class Version:
     upload_id: str
     at_us: int
     text: Fingerprint
+    entered: int = 0
 
     @property
     def moment(self) -> tuple[int, str]:
@@ -95,6 +111,13 @@ class Match:
 
     upload_id: str
     pair: Floats
+
+
+class Entry(NamedTuple):
+    """Where a version was entered (0: it is not in the index, or no number is known), and what it repeats."""
+
+    entered: int
+    match: Match | None
 
 
 def version_of(event: UploadEvent, text: Fingerprint) -> Version:
@@ -118,15 +141,22 @@ class DuplicateIndex:
         self._engine.dispose()
 
     def match(self, arriving: Sequence[Version]) -> list[Match | None]:
+        """What each version repeats; see `enter`."""
+        return [entry.match for entry in self.enter(arriving)]
+
+    def enter(self, arriving: Sequence[Version]) -> list[Entry]:
         """Remember each version, and find what it repeats, in one transaction; as if they had come one by one.
 
-        Raises `ServiceUnavailable("database")` when the database does not answer; nothing is remembered then.
+        One that is known already is answered as it was when it was entered. Raises `ServiceUnavailable("database")` when
+        the database does not answer; nothing is remembered then.
         """
         if not arriving:
             return []
         with self._transaction() as connection:
-            visit = _Visit(connection, arriving)
-            return visit.matches() if self._remember else visit.lookups()
+            if not self._remember:
+                return _Visit(connection, arriving).lookups()
+            last = _only_one(connection)
+            return _Visit(connection, arriving).entries(last)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -140,10 +170,28 @@ class DuplicateIndex:
 
     def _create(self) -> None:
         try:
-            metadata.create_all(self._engine)
-        except (OperationalError, ProgrammingError, DBAPIError):
-            metadata.create_all(self._engine)  # another worker was creating them; now they are there
+            _create(self._engine)
+        except DBAPIError:
+            _create(self._engine)  # another worker was creating them; now they are there
         self._ready = True
+
+
+def _create(engine: Engine) -> None:
+    metadata.create_all(engine)
+    known = {column["name"] for column in inspect(engine).get_columns(versions.name)}
+    with engine.begin() as connection:
+        if versions.c.entered.name not in known:  # an index of before there were numbers
+            connection.exec_driver_sql(f"ALTER TABLE {versions.name} ADD COLUMN entered BIGINT NOT NULL DEFAULT 0")
+        _insert(connection, entries, [{"one": 1, "last": 0}])
+
+
+def _only_one(connection: Connection) -> int:
+    """The last number given out; no other worker enters anything until this transaction is over.
+
+    SQLite lets only one of them begin; in PostgreSQL whoever comes next waits here, and then sees all that was entered.
+    """
+    wait_no_longer(connection)
+    return int(connection.execute(select(entries.c.last).with_for_update()).scalar_one())
 
 
 class _Visit:
@@ -156,51 +204,66 @@ class _Visit:
         self._crowds = self._read_crowds(keys)
         ids = {one for crowd in self._crowds.values() for one in crowd}
         self._versions = self._read_versions(versions.c.id, ids | {version.id for version in arriving})
-        self._known = set(self._versions)
-        self._history: dict[tuple[str, str], set[int]] = defaultdict(set)
-        uploads = {version.upload_id for version in self._versions.values()}
+        self._history: dict[tuple[str, str], set[tuple[int, int]]] = defaultdict(set)
+        uploads = {version.upload_id for version in (*self._versions.values(), *arriving)}
         for version in self._read_versions(versions.c.upload_id, uploads).values():
-            self._history[version.user_id, version.upload_id].add(version.at_us)
+            self._history[version.user_id, version.upload_id].add((version.at_us, version.entered))
 
-    def matches(self) -> list[Match | None]:
-        new_versions, new_bands = [], []
-        found = []
+    def entries(self, last: int) -> list[Entry]:
+        """Enter what is new, under numbers after `last`.
+
+        They are the clock's microseconds where that is ahead: so numbers go on rising behind those that are on the log
+        already when an index was deleted, or its last transactions were lost in a power cut.
+        """
+        first = number = max(last + 1, time.time_ns() // 1000)
+        new_versions, new_bands, found = [], [], []
         for version in self._arriving:
-            if version.id not in self._known:
-                self._known.add(version.id)
-                new_versions.append(version)
-                new_bands += self._join_crowds(version)
-            found.append(self._best(version))
-        self._insert(versions, [_row(version) for version in new_versions])
-        self._insert(bands, new_bands)
+            if version.id not in self._versions:
+                entered = replace(version, entered=number)
+                number += 1
+                new_versions.append(entered)
+                new_bands += self._join_crowds(entered)
+            found.append(self._entry(version))
+        if number > first:
+            self._connection.execute(update(entries).values(last=number - 1))
+        _insert(self._connection, versions, [_row(version) for version in new_versions])
+        _insert(self._connection, bands, new_bands)
         return found
 
-    def lookups(self) -> list[Match | None]:
-        return [self._best(version) for version in self._arriving]
+    def lookups(self) -> list[Entry]:
+        return [self._entry(version) for version in self._arriving]
+
+    def _entry(self, version: Version) -> Entry:
+        known = self._versions.get(version.id)
+        entered = known.entered if known is not None else 0
+        return Entry(entered, self._best(version, entered or _NEVER))
 
     def _join_crowds(self, version: Version) -> list[dict[str, int]]:
         self._versions[version.id] = version
-        self._history[version.user_id, version.upload_id].add(version.at_us)
+        self._history[version.user_id, version.upload_id].add((version.at_us, version.entered))
         open_keys = [key for key in version.text.keys if len(self._crowds[key]) < CROWD]
         for key in open_keys:
             self._crowds[key].add(version.id)
         return [{"key": key, "version": version.id} for key in open_keys]
 
-    def _best(self, version: Version) -> Match | None:
-        """By word Jaccard, of those with which it shares the most keys; among equals the earliest: likeliest the author."""
+    def _best(self, version: Version, until: int) -> Match | None:
+        """By word Jaccard, of those with which it shares the most keys; among equals the earliest: likeliest the author.
+
+        Of those entered before `until`. A crowd only grows, so what it was then can be told from it.
+        """
         shared = Counter(one for key in version.text.keys for one in self._crowds[key])
         others = sorted((-count, self._versions[one].moment, one) for one, count in shared.items())
-        current = (other for *_, one in others if self._counts(other := self._versions[one], version))
+        current = (other for *_, one in others if self._counts(other := self._versions[one], version, until))
         rivals = sorted(islice(current, RIVALS), key=lambda other: other.moment)
         pairs = [Match(other.upload_id, compare(version.text, other.text)) for other in rivals]
         return max(pairs, key=lambda match: float(match.pair[0]), default=None)
 
-    def _counts(self, other: Version, version: Version) -> bool:
-        """Whether `other` is somebody else's, happened before `version`, and was current then."""
-        if other.user_id == version.user_id or other.moment >= version.moment:
+    def _counts(self, other: Version, version: Version, until: int) -> bool:
+        """Whether `other` is somebody else's, happened before `version`, and was current then, as far as was known."""
+        if other.user_id == version.user_id or other.entered >= until or other.moment >= version.moment:
             return False
         history = self._history[other.user_id, other.upload_id]
-        return not any(other.at_us < at < version.at_us for at in history)
+        return not any(other.at_us < at < version.at_us and entered < until for at, entered in history)
 
     def _read_crowds(self, keys: set[int]) -> dict[int, set[int]]:
         crowds: dict[int, set[int]] = defaultdict(set)
@@ -214,14 +277,15 @@ class _Visit:
         for some in _portions(sorted(wanted)):
             for row in self._connection.execute(select(versions).where(column.in_(some))):
                 text = Fingerprint(np.frombuffer(row.sample, dtype="<u4"), row.words, row.content)
-                found[row.id] = Version(row.id, row.user_id, row.upload_id, row.at_us, text)
+                found[row.id] = Version(row.id, row.user_id, row.upload_id, row.at_us, text, row.entered)
         return found
 
-    def _insert(self, table: Table, rows: list[dict[str, Any]]) -> None:
-        if rows:
-            dialect = sqlite if self._connection.dialect.name == "sqlite" else postgresql
-            # Another worker may have remembered the same event, after a rebalance.
-            self._connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+
+def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+        # A worker of before there were numbers enters beside the others, without waiting.
+        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
 
 
 def _row(version: Version) -> dict[str, Any]:
@@ -233,6 +297,7 @@ def _row(version: Version) -> dict[str, Any]:
         "words": version.text.words,
         "content": version.text.content,
         "sample": version.text.sample.astype("<u4").tobytes(),
+        "entered": version.entered,
     }
 
 

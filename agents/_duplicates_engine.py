@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import StaticPool
 
@@ -27,6 +27,12 @@ def engine_for(database_url: str, *, writes: bool = True) -> Engine:
         return _sqlite(url, _BEGIN_WRITING if writes else _BEGIN_READING)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigurationError(f"MILLRACE_DATABASE: {error}") from error
+
+
+def wait_no_longer(connection: Connection) -> None:
+    """In this transaction, wait for another worker's only so long; SQLite is told so when it is connected to."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(_BUSY_S * 1000)}")
 
 
 def _sqlite(url: URL, begin: str) -> Engine:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from agents._duplicates import DuplicateIndex, Match, version_of
+from agents._duplicates import DuplicateIndex, Entry, version_of
 from agents._fingerprint import PAIR_FEATURES, Floats, fingerprints, whole_text
 from app.agent import agent
 from app.events import ContentUpdated, ContentUploaded, UploadEvent
@@ -28,7 +28,7 @@ class PairModel:
         self._pairs = LightGBMModel(artifact.path("model.txt"))
 
     def predict(self, features: Floats) -> Floats:
-        """(n, 19) -> (n,)."""
+        """(n, 20) -> (n,)."""
         return np.where(features[:, 0] > 0, self._pairs.predict(features[:, :WIDTH]), 0.0)
 
 
@@ -53,13 +53,22 @@ def columns_to_id(columns: Sequence[float]) -> str:
 
 def _name_original(_: PairModel, __: Sequence[UploadEvent], features: Floats, values: Floats) -> list[Detail | None]:
     return [
-        {"of": columns_to_id(row[WIDTH:].tolist()), "jaccard": round(float(row[0]), 4)} if value >= FLOOR else None
+        {"of": columns_to_id(row[WIDTH:-1].tolist()), "jaccard": round(float(row[0]), 4)} if value >= FLOOR else None
         for row, value in zip(features, values.tolist(), strict=True)
     ]
 
 
-def _row(match: Match | None) -> Floats:
-    return np.zeros(WIDTH + _ID_COLUMNS) if match is None else np.r_[match.pair, id_to_columns(match.upload_id)]
+def _entered(features: Floats) -> list[int | None]:
+    return [int(entered) or None for entered in features[:, -1].tolist()]
+
+
+def _row(entry: Entry) -> Floats:
+    """What they have in common, whom it was compared with, and where it was entered: microseconds, exact in a float64."""
+    row = np.zeros(WIDTH + _ID_COLUMNS + 1)
+    if entry.match is not None:
+        row[:WIDTH], row[WIDTH:-1] = entry.match.pair, id_to_columns(entry.match.upload_id)
+    row[-1] = entry.entered
+    return row
 
 
 @agent(
@@ -71,10 +80,11 @@ def _row(match: Match | None) -> Floats:
     load=PairModel,
     detail=_name_original,
     shared=DuplicateIndex,
+    entered=_entered,
     max_batch=1024,
 )
 def duplicate(uploads: Sequence[UploadEvent], index: DuplicateIndex) -> Floats:
-    """N uploads -> (n, 19): how the most similar earlier upload of another user compares, and its id; 0 without one."""
+    """N uploads -> (n, 20): how the most similar earlier upload of another user compares, its id, and the place in the index."""
     texts = fingerprints([whole_text(upload) for upload in uploads])
-    matches = index.match([version_of(upload, text) for upload, text in zip(uploads, texts, strict=True)])
-    return np.stack([_row(match) for match in matches]) if matches else np.zeros((0, WIDTH + _ID_COLUMNS))
+    entries = index.enter([version_of(upload, text) for upload, text in zip(uploads, texts, strict=True)])
+    return np.stack([_row(entry) for entry in entries]) if entries else np.zeros((0, WIDTH + _ID_COLUMNS + 1))

@@ -58,11 +58,13 @@ class Scores:
         values: (n,) float64, in the agent's unit; NaN where there is none.
         details: n JSON-encodable extras, or empty when the agent gives none.
         problems: row -> why it has no value. A row that is merely followed is in neither.
+        entered: n places in a state that workers share, or empty when the agent has none; see `Prediction.entered`.
     """
 
     values: Values
     details: Sequence[Detail | None] = ()
     problems: dict[int, str] = field(default_factory=dict)
+    entered: Sequence[int | None] = ()
 
 
 def _all_nan(features: Features) -> NDArray[np.bool_]:
@@ -88,6 +90,7 @@ class Agent:
     state: type[State] | None = None
     stateless: tuple[type[Event], ...] = ()
     shared: type[Shared] | None = None
+    entered: Callable[[Any], Sequence[int | None]] | None = None
     unscorable: str = "its features are all missing"
     max_batch: int = 4096
     within: timedelta = timedelta(0)
@@ -114,7 +117,8 @@ class Agent:
             raise ValueError(f"{self.name}: the model answered {values.shape} for {len(events)} rows")
         missing = _all_nan(features)
         values = np.where(missing, np.nan, values)
-        scores = Scores(values, self.detail(model, events, features, values) if self.detail else ())
+        details = self.detail(model, events, features, values) if self.detail else ()
+        scores = Scores(values, details, entered=self.entered(features) if self.entered else ())
         usable = np.isfinite(values) & (values >= self.low) & (values <= self.high)
         for row in np.flatnonzero(~usable).tolist():
             if self.scores(events[row]):
@@ -148,7 +152,9 @@ def agent(
             topics, must not depend on the order between topics); `low`, `high`: a value outside is a failed row; `load`:
             artifact -> model (LightGBM text by default); `detail`: extras of each prediction; `state`: the fold over
             a partition, passed to the function as its second argument; `stateless`: events whose features do not rest on
-            it, though they may move it; `shared`: likewise, kept in the database;
+            it, though they may move it; `shared`: likewise, kept in the database; `entered`: features -> where in the
+            shared state each event was entered, from 1 on in the order in which it was told; an answer must rest on nothing
+            entered later, however often it is asked for;
             `unscorable`: why a row can be all NaN; `max_batch`; `within`: how long to wait for a fuller batch.
 
     The function takes n events and returns (n, d) features; a row it cannot compute is NaN throughout.

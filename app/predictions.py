@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal, Self, overload
+from typing import Annotated, Any, Literal, Self, overload
 
-from msgspec import Struct, structs
+from msgspec import Meta, Struct, structs
 
 from app.events import Amount, Kind, Source
 
@@ -29,6 +29,10 @@ Stage = Literal["initial", "correction"]
 Via = Literal["stream", "ask"]
 
 
+Entered = Annotated[int, Meta(ge=1, lt=2**53)]
+"""A number that is exact in a float64, too, as features are."""
+
+
 class Prediction(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="millrace.prediction.v1"):
     """One figure of one model for one event; idempotent by (event_id, model, version).
 
@@ -43,6 +47,8 @@ class Prediction(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fiel
         event_at: event time of the scored event.
         at: wall clock, when the value was ready.
         latency_ms: from the broker's timestamp of the scored record to `at`.
+        entered: of an agent whose workers share a state: under which number that was told of the event. The numbers rise, with
+            gaps, over all partitions, which the log has no order for; the answer rests on nothing with a greater one.
     """
 
     event_id: str
@@ -63,6 +69,7 @@ class Prediction(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fiel
     arm: str = "live"
     via: Via = "stream"
     detail: Detail | None = None
+    entered: Entered | None = None
 
 
 class PredictionBatch(

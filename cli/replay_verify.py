@@ -94,6 +94,12 @@ def _say(found: list[Verified], console: Console, as_json: bool) -> None:
                 f"{one.agent}: {one.unplaced:,} more do not say what had been read before them, and were not checked",
                 highlight=False,
             )
+        if one.unnumbered:
+            console.print(
+                f"{one.agent}: {one.unnumbered:,} of these do not say when they were entered into what its workers share: "
+                "they were compared in the order of time, in which some may differ",
+                highlight=False,
+            )
         for each in one.differences[:20]:
             now = "no answer" if each.value is None else f"{each.value!r}"
             place = f"{each.topic}/{each.partition}@{each.offset}"

@@ -1,5 +1,8 @@
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from queue import Queue
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,7 +97,7 @@ def test_only_earlier_uploads_count_and_a_tie_goes_by_id(index: DuplicateIndex) 
     score(index, uploaded("m", "ann", RIVER, 5))
     assert originals(score(index, uploaded("z", "bob", RIVER, 4))) == [None]
     assert originals(score(index, uploaded("n", "cyd", RIVER, 5), uploaded("k", "dan", RIVER, 4)))[1] in {"z", None}
-    assert originals(score(index, uploaded("n", "cyd", RIVER, 5))) == ["k"]
+    assert originals(score(index, uploaded("o", "eve", RIVER, 5))) == ["k"]
 
 
 def stream() -> list[ContentUploaded | ContentUpdated]:
@@ -117,6 +120,80 @@ def test_batches_of_any_size_and_a_second_delivery_give_the_same_bits(tmp_path: 
         index.close()
     assert any(answers[0][1])
     assert all(answer == answers[0] for answer in answers)
+
+
+def test_a_second_delivery_is_answered_as_the_first_whatever_came_in_between(index: DuplicateIndex) -> None:
+    late, earlier = uploaded("b", "bob", RIVER, 5), uploaded("a", "ann", RIVER)
+    first = score(index, late)
+    assert originals(score(index, earlier, uploaded("c", "cat", RIVER, 6))) == [None, "a"]
+    again = score(index, late)
+    assert originals(again) == originals(first) == [None]
+    assert again.entered == first.entered
+
+
+def test_an_update_that_came_too_late_counts_for_those_after_it_alone(index: DuplicateIndex) -> None:
+    score(index, uploaded("a", "ann", RIVER), uploaded("b", "bob", RIVER, 20))
+    assert originals(score(index, updated("a", "ann", ENGINE, 10), uploaded("c", "cat", RIVER, 30))) == [None, "b"]
+    assert originals(score(index, uploaded("b", "bob", RIVER, 20))) == ["a"]
+
+
+def test_what_was_known_before_the_batch_outdates_what_comes_with_it(tmp_path: Path) -> None:
+    """The newer version is there already, by other words, when the older one and its copy arrive."""
+    parts = [updated("a", "ann", ENGINE, 10)], [uploaded("a", "ann", RIVER), uploaded("b", "bob", RIVER, 20)]
+    together, apart = (DuplicateIndex(f"sqlite:///{tmp_path / name}.db") for name in "ta")
+    whole = [of for part in parts for of in originals(score(together, *part))]
+    assert whole == [of for part in parts for one in part for of in originals(score(apart, one))] == [None] * 3
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def shared(request: pytest.FixtureRequest, url: str) -> str:
+    return url if request.param == "sqlite" else str(request.getfixturevalue("postgres"))
+
+
+def test_the_order_in_which_it_was_told_is_all_it_takes_to_say_it_again(shared: str, tmp_path: Path) -> None:
+    """Three workers at the same time, events out of order, in batches, some a second time by another worker."""
+    rng = np.random.default_rng(3)
+    events = [stream()[row] for row in rng.permutation(60)]
+    batches = [events[start : start + 5] + events[start - 3 : start] for start in range(3, 60, 5)] + [events[:3]]
+    workers = Queue[DuplicateIndex]()
+    for _ in range(3):
+        workers.put(DuplicateIndex(shared))
+
+    def work(batch: list[ContentUploaded | ContentUpdated]) -> list[tuple[str, Any]]:
+        worker = workers.get()
+        scores = score(worker, *batch)
+        workers.put(worker)
+        said = zip(scores.entered, scores.values.tolist(), originals(scores), strict=True)
+        return [(event.event_id, one) for event, one in zip(batch, said, strict=True)]
+
+    with ThreadPoolExecutor(3) as pool:
+        found = [one for some in pool.map(work, batches) for one in some]
+    said = dict(found)
+    assert set(said.items()) == set(found), "a second delivery is answered as the first"
+    order = sorted(events, key=lambda event: said[event.event_id][0])
+    fresh = score(DuplicateIndex(f"sqlite:///{tmp_path / 'fresh.db'}"), *order)
+    again = zip(fresh.values.tolist(), originals(fresh), strict=True)
+    assert [said[event.event_id][1:] for event in order] == list(again)
+    assert any(originals(fresh))
+
+
+def test_numbers_go_on_rising_behind_an_index_that_was_deleted(tmp_path: Path) -> None:
+    numbers = [score(DuplicateIndex(f"sqlite:///{tmp_path / name}.db"), *stream()).entered for name in "ab"]
+    flat = [number for some in numbers for number in some]
+    assert flat == sorted(set(flat))
+
+
+def test_an_index_of_before_there_were_numbers_goes_on(url: str) -> None:
+    old = DuplicateIndex(url)
+    score(old, uploaded("a", "ann", RIVER))
+    with old._transaction() as connection:
+        connection.exec_driver_sql("ALTER TABLE duplicate_versions DROP COLUMN entered")
+        connection.exec_driver_sql("DROP TABLE duplicate_entries")
+    old.close()
+    scores = score(DuplicateIndex(url), uploaded("a", "ann", RIVER), uploaded("b", "bob", RIVER, 1))
+    assert originals(scores) == [None, "a"]
+    assert scores.entered[0] is None
+    assert scores.entered[1]
 
 
 def test_one_that_is_only_asked_remembers_nothing_and_answers_what_was_answered_live(url: str) -> None:

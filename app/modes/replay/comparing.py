@@ -45,6 +45,8 @@ class Verified(Struct):
         differing: how many did not; `differences` shows the first.
         unsaid: answers there are now of records that have none live: dead letters, or what is not answered yet.
         unplaced: predictions of an agent that mixes topics that do not say where its state stood; they are not checked.
+        unnumbered: predictions on a state that workers share that do not say when it was told; they are compared as if it had
+            been told in the order of the records' timestamps, which need not be so where there are several partitions.
         others: predictions in the range by other versions -> how many; they are not checked.
     """
 
@@ -54,6 +56,7 @@ class Verified(Struct):
     differing: int = 0
     unsaid: int = 0
     unplaced: int = 0
+    unnumbered: int = 0
     others: Counter[str] = field(default_factory=Counter)
     differences: list[Difference] = field(default_factory=list)
 

@@ -89,7 +89,7 @@ async def along(brokers: str, span: Span, resumed: bool = False) -> AsyncGenerat
     async with course(brokers, span, resumed) as way:
         if span.order is not None:
             if resumed:
-                await _still_told(brokers, span.order)
+                await still_told(brokers, span.order)
             async for stage in settled(stages(brokers, span.order, span)):
                 if way.leads_to(stage):
                     async for records in way.to(stage.before):
@@ -128,7 +128,8 @@ async def still_there(source: Reader, part: Part) -> None:
         )
 
 
-async def _still_told(brokers: str, order: Order) -> None:
+async def still_told(brokers: str, order: Order) -> None:
+    """Likewise of what tells the order."""
     async with reader(brokers, order.part.topic, order.part.partition) as source:
         await still_there(source, order.part)
 

@@ -93,10 +93,12 @@ class Span(Struct, frozen=True):
 
     Attributes:
         order: for a state over several topics: how they were read live, as far as that is known.
+        told: for a state that workers share: likewise, the same agent's predictions on every partition.
     """
 
     parts: tuple[Part, ...]
     order: Order | None = None
+    told: tuple[Order, ...] = ()
 
     @property
     def topics(self) -> tuple[str, ...]:

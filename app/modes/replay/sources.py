@@ -19,6 +19,7 @@ from app.modes.replay.course import along
 from app.modes.replay.decoding import MixedDecoder
 from app.modes.replay.plan import Part, Span, TopicRange
 from app.modes.replay.ranges import Ranges
+from app.modes.replay.telling import in_turn
 from app.modes.stream import heard, inputs
 from app.settings import Settings
 from app.topics import Topic
@@ -88,16 +89,18 @@ class TopicSource:
         self._brokers, self._ranges = settings.kafka or "", Ranges(settings, wanted)
 
     async def spans(self, agent: Agent) -> list[Span]:
-        """Lanes of a partition each, cut further for an agent without state; one for all if workers share a state.
+        """Lanes of a partition each, cut further for an agent without state.
 
-        A state over several topics has a lane per partition number, through that partition of each and all it hears, in the
+        One for all partitions if workers share a state, in the order in which it was told of their records. A state over several topics has a lane per partition number, through that partition of each and all it hears, in the
         order in which they were read live; what was never answered, by time.
         """
         wanted = self._topics(agent)
         if self.mixes(agent):
             cuts = await self._mixed(agent, wanted)
         elif agent.shared is not None:
-            cuts = [Span(tuple(await self._ranges.asked(topic, remembers=True))) for topic in wanted]
+            orders = await self._ranges.orders(agent)  # first: what is told of then lies before the ends below
+            told = tuple(order for order in orders.values() if order.part.end > order.part.first)
+            cuts = [Span(tuple(await self._ranges.asked(topic, remembers=True)), told=told) for topic in wanted]
         else:
             remembers = agent.state is not None
             parts = [part for topic in wanted for part in await self._ranges.asked(topic, remembers)]
@@ -163,8 +166,8 @@ class TopicSource:
 
     async def _merged(self, span: Span, position: int, most: int) -> AsyncGenerator[Slice, None]:
         """Read from the beginning, for a position says how many came, not from where."""
-        passed = 0
-        async with aclosing(along(self._brokers, span, resumed=position > 0)) as pieces:
+        passed, read = 0, in_turn if span.told else along
+        async with aclosing(read(self._brokers, span, resumed=position > 0)) as pieces:
             async for records in sliced(pieces, most):
                 passed += len(records)
                 if passed > position:

@@ -60,7 +60,8 @@ async def verify(ready: Ready, source: Source, said: Said, private: Path, told: 
     found = Verified(ready.agent.name, ready.version)
     spans = await source.spans(ready.agent)
     places = {Place(part.topic, part.partition) for span in spans for part in span.parts}
-    said_of = await _listen(found, said, places, source.within)
+    numbered = ready.agent.shared is not None and len(places) > 1
+    said_of = await _listen(found, said, places, source.within, numbered)
     for number, span in enumerate(spans):
         scoring = Scoring(ready, source, span, memory_of(ready.agent, private, f"span-{number}"))
         covered = {Place(*where): start for where, start in span.starts.items()}
@@ -79,8 +80,13 @@ async def verify(ready: Ready, source: Source, said: Said, private: Path, told: 
     return found
 
 
-async def _listen(found: Verified, said: Said, places: set[Place], within: Within | None) -> dict[Place, Table]:
-    """What this version said of these partitions, and of the times asked for; what others said is counted."""
+async def _listen(
+    found: Verified, said: Said, places: set[Place], within: Within | None, numbered: bool
+) -> dict[Place, Table]:
+    """What this version said of these partitions, and of the times asked for; what others said is counted.
+
+    And what has no number, if answers should be `numbered`.
+    """
     heard: defaultdict[Place, Tabling] = defaultdict(Tabling)
     async for some in said:
         for each in some:
@@ -89,6 +95,7 @@ async def _listen(found: Verified, said: Said, places: set[Place], within: Withi
                 continue
             if each.version == found.version:
                 heard[place].add(each.offset, each.value, digest_of(each))
+                found.unnumbered += numbered and each.entered is None
             else:
                 found.others[each.version] += 1
     return {place: one.sorted() for place, one in heard.items()}

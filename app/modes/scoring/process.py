@@ -148,6 +148,7 @@ class Processor:
         self, records: Sequence[Record], events: Sequence[AnyEvent], scores: Scores, at: datetime
     ) -> list[tuple[Record, Prediction]]:
         agent, details = self._agent, scores.details or [None] * len(events)
+        entered = scores.entered or [None] * len(events)
         stages = {kind: agent.stage(event) for kind, event in _one_of_each(events) if agent.scores(event)}
         name, version, unit, arm, via, problems = (
             agent.name,
@@ -179,10 +180,11 @@ class Processor:
                     arm=arm,
                     via=via,
                     detail=detail,
+                    entered=place,
                 ),
             )
-            for row, (record, event, value, latency_ms, detail) in enumerate(
-                zip(records, events, scores.values.tolist(), latencies_ms(records, at), details, strict=True)
+            for row, (record, event, value, latency_ms, detail, place) in enumerate(
+                zip(records, events, scores.values.tolist(), latencies_ms(records, at), details, entered, strict=True)
             )
             if type(event) in stages and row not in problems
         ]

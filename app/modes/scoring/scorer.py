@@ -177,6 +177,7 @@ class _Apart:
         self._values = np.full(len(events), np.nan)
         self._details: list[Detail | None] = [None] * len(events)
         self._problems: dict[int, str] = {}
+        self._entered: list[int | None] = [None] * len(events)
 
     async def scores(self, error: Exception) -> Scores:
         """The batch failed with `error`; a single row is not tried again."""
@@ -185,7 +186,7 @@ class _Apart:
             await self._extract(part, extracted)
         for rows, features in extracted:
             await self._evaluate(rows, features)
-        return Scores(self._values, self._details, self._problems)
+        return Scores(self._values, self._details, self._problems, self._entered)
 
     async def _extract(self, rows: Rows, extracted: list[tuple[Rows, Features]]) -> None:
         events = self._events[slice(*rows)]
@@ -212,6 +213,7 @@ class _Apart:
         else:
             self._values[slice(*rows)] = scores.values
             self._details[slice(*rows)] = scores.details or [None] * len(events)
+            self._entered[slice(*rows)] = scores.entered or [None] * len(events)
             self._problems.update((first + row, problem) for row, problem in scores.problems.items())
 
     def _parts(self, rows: Rows, error: Exception) -> Iterator[Rows]:
