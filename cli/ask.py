@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.errors import ConfigurationError, MillraceError
+from cli.options import Token, Url, gateway_url
 
 Json = dict[str, Any]
 
@@ -43,11 +44,8 @@ def ask(
         bool, typer.Option("--wait-decision", help="post the instances as events, and wait for what is decided on them")
     ] = False,
     user: Annotated[str, typer.Option(help="who asks; whose rides or uploads they are")] = "demo",
-    token: Annotated[
-        str | None,
-        typer.Option(envvar="MILLRACE_TOKEN", help="an access token [default: minted with this machine's secret]"),
-    ] = None,
-    url: Annotated[str | None, typer.Option(help="the gateway [default: the one of the settings]")] = None,
+    token: Token = None,
+    url: Url = None,
     as_json: Annotated[bool, typer.Option("--json-output", help="one JSON object per row")] = False,
 ) -> None:
     """Ask an agent and wait: the same model that scores the stream, by request and reply.
@@ -65,7 +63,6 @@ def ask(
     from app.asking.requests import MAX_ROWS
     from app.settings import read_settings
     from app.tokens import mint
-    from cli.simulate import gateway_url
 
     settings = read_settings()
     instances = _instances(given, file)

@@ -6,25 +6,28 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from cli.options import Token, Url, gateway_url
+
 if TYPE_CHECKING:
     from simulator.client import LiveClient, Lost
 
+User = Annotated[str | None, typer.Option(help="whose updates, for instance rider-7")]
+Everyone = Annotated[bool, typer.Option("--all", help="everybody's: the operator's view; default without --user")]
+LastId = Annotated[str | None, typer.Option(help="go on after this message")]
+Predictions = Annotated[
+    bool, typer.Option("--predictions", help="show each figure, too, not only the decisions and corrections")
+]
+Json = Annotated[bool, typer.Option("--json", help="every message as one line of JSON")]
+
 
 def watch(
-    user: Annotated[str | None, typer.Option(help="whose updates, for instance rider-7")] = None,
-    everyone: Annotated[
-        bool, typer.Option("--all", help="everybody's: the operator's view [default without --user]")
-    ] = False,
-    token: Annotated[
-        str | None,
-        typer.Option(envvar="MILLRACE_TOKEN", help="an access token [default: minted with this machine's secret]"),
-    ] = None,
-    last_id: Annotated[str | None, typer.Option(help="go on after this message")] = None,
-    url: Annotated[str | None, typer.Option(help="the gateway [default: the one of the settings]")] = None,
-    predictions: Annotated[
-        bool, typer.Option(help="show each figure, too, not only the decisions and corrections")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="every message as one line of JSON")] = False,
+    user: User = None,
+    everyone: Everyone = False,
+    token: Token = None,
+    last_id: LastId = None,
+    url: Url = None,
+    predictions: Predictions = False,
+    as_json: Json = False,
 ) -> None:
     """Print predictions and decisions as they happen, until Ctrl-C.
 
@@ -43,7 +46,6 @@ def watch(
 
     from app.settings import read_settings
     from app.tokens import read_secret
-    from cli.simulate import gateway_url
     from simulator.badges import Badges
     from simulator.client import LiveClient
     from simulator.errors import NoGateway
