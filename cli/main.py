@@ -30,11 +30,11 @@ from cli import (
 app = typer.Typer(
     name="millrace",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="""Trained models on a stream of events: one model definition, three ways to run it.
 
-    [bold]millrace demo[/bold] shows the whole of it; [bold]millrace doctor[/bold] says what this machine has.
+    **millrace demo** shows the whole of it; **millrace doctor** says what this machine has.
     Settings come from the environment (MILLRACE_KAFKA, MILLRACE_REDIS, ...); what is unset is embedded.""",
 )
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from app.settings import Settings
     from app.sql.runs import Run
 
-app = typer.Typer(invoke_without_command=True, help="Run scheduled jobs when they are due, and look at them.")
+app = typer.Typer(invoke_without_command=True)
 
 
 class CatchUp(StrEnum):

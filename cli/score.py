@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def score(
     name: Annotated[str, typer.Argument(help="a job; `millrace schedule list` names them", metavar="JOB")],
     as_of: Annotated[
-        str | None, typer.Option("--as-of", help="what was known then, with its zone [default: when it was due last]")
+        str | None, typer.Option("--as-of", help="what was known then, with its zone; default: when it was due last")
     ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="even if it is done; readers see the old scores meanwhile")

@@ -23,7 +23,7 @@ def up(
     """Run the whole system here: embedded Kafka and Redis where none is set, agents, decision worker, gateway.
 
     Agents that read the same topic share a process, which suits a machine with few cores; --apart isolates them, as in
-    service. A part that dies is started again. Ctrl-C stops everything. Logs: <data dir>/logs/.
+    service. A part that dies is started again. Ctrl-C stops everything. Logs: logs/ in the data directory.
 
     Examples:
 
