@@ -10,9 +10,10 @@ import numpy as np
 from agents._duplicates import DuplicateIndex, Entry, version_of
 from agents._fingerprint import PAIR_FEATURES, Floats, fingerprints, whole_text
 from app.agent import agent
+from app.boosting import LightGBMModel
 from app.events import ContentUpdated, ContentUploaded, UploadEvent
 from app.predictions import Detail
-from app.registry import Artifact, LightGBMModel
+from app.registry import Artifact
 
 WIDTH = len(PAIR_FEATURES)
 FLOOR = 0.5

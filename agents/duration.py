@@ -14,9 +14,10 @@ from agents._places import Located, locate
 from agents._rides import TRIP, Key, OpenRides
 from agents._trip import COLUMNS, assemble, instants
 from app.agent import agent
+from app.boosting import LightGBMModel
 from app.events import AnyRide, RideCancelled, RideCompleted, RidePositioned, RideRequested, RideStarted
 from app.predictions import Detail
-from app.registry import Artifact, LightGBMModel
+from app.registry import Artifact
 
 PRETRIP = slice(0, len(COLUMNS))
 ENROUTE = slice(len(COLUMNS), len(COLUMNS) + len(RAW))

@@ -10,9 +10,10 @@ import numpy as np
 
 from agents._cards import Cards, Floats
 from app.agent import agent
+from app.boosting import LightGBMModel, lightgbm_model
 from app.events import AnyTransaction, FraudReported, TransactionMade
 from app.predictions import Details
-from app.registry import Artifact, LightGBMModel, lightgbm_model
+from app.registry import Artifact
 
 
 class Calibrated:

@@ -10,8 +10,9 @@ import numpy as np
 from agents._calendar import Floats
 from agents._trip import COLUMNS, trip
 from app.agent import agent
+from app.boosting import LightGBMModel, lightgbm_model
 from app.events import RideRequested
-from app.registry import Artifact, LightGBMModel, lightgbm_model
+from app.registry import Artifact
 
 CARD_COLUMN = len(COLUMNS)
 """1 for a ride paid by card, 0 for cash; the booster sees only the columns before it."""

@@ -13,10 +13,11 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from app.boosting import lightgbm_model
 from app.errors import ConfigurationError
 from app.events import OPENING, Event
 from app.predictions import Detail, Stage
-from app.registry import Artifact, lightgbm_model
+from app.registry import Artifact
 
 Values = NDArray[np.float64]
 Features = Any

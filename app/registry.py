@@ -204,21 +204,3 @@ def _write_directory(directory: Path, contents: Mapping[str, bytes]) -> None:
         _write_file(scratch / file, content)
     scratch.chmod(0o755)
     scratch.rename(directory)
-
-
-class LightGBMModel:
-    """A LightGBM booster read from its text form, on one thread: a small batch is slower on several."""
-
-    def __init__(self, path: Path) -> None:
-        import lightgbm  # takes a second, and the gateway never needs it
-
-        self._booster = lightgbm.Booster(model_file=path)
-
-    def predict(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, d) -> (n,)."""
-        return np.asarray(self._booster.predict(features, num_threads=1), dtype=np.float64)
-
-
-def lightgbm_model(artifact: Artifact) -> LightGBMModel:
-    """The model of an artifact that holds one booster, `model.txt`."""
-    return LightGBMModel(artifact.path("model.txt"))

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Select, Table
 
+from app.boosting import LightGBMModel
 from app.errors import ConfigurationError
-from app.registry import Artifact, LightGBMModel
+from app.registry import Artifact
 from app.sql.bulk import Row
 
 Floats = NDArray[np.float64]
