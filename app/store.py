@@ -34,7 +34,8 @@ from app.costs import CHOICES
 from app.decisions import Decision
 from app.errors import ConfigurationError, ServiceUnavailable
 from app.predictions import Prediction
-from app.sql.ledger import ChargeTally, LiveError, SubjectKey, WeeklyError
+from app.sql import card_reads
+from app.sql.ledger import Answer, ChargeTally, LiveError, SubjectKey, WeeklyError
 from app.sql.schema import (
     actions,
     cases,
@@ -76,12 +77,14 @@ class Store:
     def decision(self, subject: SubjectKey) -> Decision | None:
         """The latest decision on the subject: of the last opening event, its last revision."""
         with self.connected() as connection:
-            row = connection.execute(_of(decisions, subject).order_by(*_latest).limit(1)).first()
-        return None if row is None else _decisions.decode(row.message)
+            rows = connection.execute(_of(decisions, subject).order_by(*_latest).limit(1)).all()
+            on_cards = [kept.decision for kept in card_reads.of_subject(connection, subject)]
+        found = [*on_cards, *(_decisions.decode(row.message) for row in rows)]
+        return max(found, key=lambda made: (made.event_at, made.revision, made.at), default=None)
 
     def predictions(self, subject: SubjectKey) -> list[Prediction]:
         """Every prediction about the subject, corrections included, in the order they were logged."""
-        return [_predictions.decode(row.message) for row in self._predictions(subject)]
+        return [answer.prediction for answer in self._answers(subject)]
 
     def snapshot(self, user_id: str, limit: int = 50) -> list[Decision]:
         """The latest decision of each of the user's recent subjects, newest first, at most `limit`."""
@@ -94,7 +97,9 @@ class Store:
         ranked = select(recent.c.message, recent.c.at, rank.label("rank")).subquery()
         query = select(ranked.c.message).where(ranked.c.rank == 1).order_by(ranked.c.at.desc()).limit(limit)
         with self.connected() as connection:
-            return [_decisions.decode(message) for message in connection.scalars(query)]
+            found = [_decisions.decode(message) for message in connection.scalars(query)]
+            on_cards = card_reads.latest(connection, user_id, limit)
+        return sorted([*found, *on_cards], key=lambda made: made.at, reverse=True)[:limit]
 
     def live_errors(self) -> list[LiveError]:
         """How wrong each model has been so far, by model, version and stage."""
@@ -134,20 +139,23 @@ class Store:
         with self.connected() as connection:
             opened = connection.execute(_of(cases, subject).order_by(cases.c.offset)).all()
             decided = connection.execute(_of(decisions, subject).order_by(*reversed(_latest))).all()
-        if not opened:
+            on_cards = card_reads.of_subject(connection, subject)
+        if not (opened or on_cards):
             return None
         return {
             "subject_id": subject.subject_id,
             "user_id": subject.user_id,
-            "kind": opened[0].kind,
-            "openings": [_opening(row) for row in opened],
-            "predictions": [_answer(row) for row in self._predictions(subject)],
-            "decisions": [_decided(row) for row in decided],
+            "kind": opened[0].kind if opened else on_cards[0].decision.kind,
+            "openings": [*map(_opening, opened), *(_opening(kept.opening) for kept in on_cards)],
+            "predictions": [_answer(answer) for answer in self._answers(subject)],
+            "decisions": [*map(_decided, decided), *(_decided(kept.decided) for kept in on_cards)],
         }
 
-    def _predictions(self, subject: SubjectKey) -> list[Row[Any]]:
+    def _answers(self, subject: SubjectKey) -> list[Answer]:
         with self.connected() as connection:
-            return list(connection.execute(_of(predictions, subject).order_by(predictions.c.offset)).all())
+            rows = connection.execute(_of(predictions, subject).order_by(predictions.c.offset)).all()
+            on_cards = [kept.answer for kept in card_reads.of_subject(connection, subject)]
+        return [*(Answer(_predictions.decode(row.message), row.partition, row.offset) for row in rows), *on_cards]
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:
@@ -243,7 +251,7 @@ def _position(topic: str, partition: int, offset: int) -> dict[str, object]:
     return {"topic": topic, "partition": partition, "offset": offset}
 
 
-def _opening(row: Row[Any]) -> dict[str, object]:
+def _opening(row: Row[Any] | card_reads.Opening) -> dict[str, object]:
     return {
         "event_id": row.event_id,
         "position": _position(row.topic, row.partition, row.offset),
@@ -253,8 +261,8 @@ def _opening(row: Row[Any]) -> dict[str, object]:
     }
 
 
-def _answer(row: Row[Any]) -> dict[str, object]:
-    prediction = _predictions.decode(row.message)
+def _answer(answer: Answer) -> dict[str, object]:
+    prediction = answer.prediction
     return {
         "event_id": prediction.event_id,
         "model": prediction.model,
@@ -265,13 +273,13 @@ def _answer(row: Row[Any]) -> dict[str, object]:
         "value": prediction.value,
         "unit": prediction.unit,
         "scored": _position(prediction.topic, prediction.partition, prediction.offset),
-        "position": _position(predictions_of(prediction.kind).name, row.partition, row.offset),
+        "position": _position(predictions_of(prediction.kind).name, answer.partition, answer.offset),
         "latency_ms": prediction.latency_ms,
         "at": prediction.at,
     }
 
 
-def _decided(row: Row[Any]) -> dict[str, object]:
+def _decided(row: Row[Any] | card_reads.Decided) -> dict[str, object]:
     return {
         "decision_id": row.decision_id,
         "revision": row.revision,

@@ -11,12 +11,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
+from app.clock import utc_now
 from app.decisions import Decision
 from app.errors import ServiceUnavailable
 from app.events import FraudReported
-from app.sql.card_journal import CardJournal, Count, Held
+from app.sql.card_journal import CardJournal, Count, Kept
 from app.sql.journal import Unpushed
-from app.sql.ledger import DecisionKey, Entry, Mark
+from app.sql.ledger import DecisionKey, Mark
 from decision.clerk import PAUSE_S, TRIES
 
 T = TypeVar("T")
@@ -53,19 +54,19 @@ class CardBooks:
         """The offset before which everything that was allowed is counted."""
         return self._counts[partition].offset
 
-    async def hold(
-        self, entry: Entry, held: Sequence[Held], through: Mapping[int, int] | None = None
+    async def keep(
+        self, kept: Sequence[Kept], through: Mapping[int, int] | None = None
     ) -> Mapping[DecisionKey, Decision]:
         """Write decisions down; returns those that stood there already, and stand.
 
         `through` says of a partition up to which offset everything allowed is counted now that it is written down; without
-        it, allowed ones of this entry are counted elsewhere, or were before.
+        it, allowed ones among these are counted elsewhere, or were before.
         """
         async with self._settling:
             for partition, offset in (through or {}).items():
                 self.allowed(partition, (), offset)
-            counts, marks = self._unsettled()
-            return await self._ask(lambda: self._journal.hold(entry, held, counts, marks, counted=through is None))
+            counts, marks, now = *self._unsettled(), utc_now()
+            return await self._ask(lambda: self._journal.keep(kept, now, counts, marks, counted=through is None))
 
     async def report(self, reports: Sequence[FraudReported], now: datetime) -> None:
         await self._ask(lambda: self._journal.report(reports, now))

@@ -6,11 +6,9 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import chain
 from time import monotonic
-
-import msgspec
+from typing import cast
 
 from app import codec
 from app.bus import Delivered, Outgoing, Producer, deliver
@@ -23,8 +21,8 @@ from app.live import LiveUpdate
 from app.modes.consuming.progress import RecordBatch
 from app.modes.scoring.dead_letters import cause_of, dead_letter
 from app.predictions import Prediction
-from app.sql.card_journal import Held
-from app.sql.ledger import Answer, Case, DecisionKey, Entry, Made, Mark, Position
+from app.sql import card_journal
+from app.sql.ledger import DecisionKey, Mark
 from app.telemetry import DECISIONS as DECIDED
 from app.telemetry import RECORDS, child_of
 from app.topics import ALERTS, CARD_DECISIONS, CHARGEBACKS, DECISIONS
@@ -47,26 +45,30 @@ class Kept:
     prediction: Prediction
     decision: Decision
     traceparent: str | None
+    message: bytes
 
     @property
     def held(self) -> bool:
         return self.decision.action != "allow"
 
-    @property
-    def amount_usd(self) -> float:
-        """What is at stake."""
-        return msgspec.convert(self.sheet.said.detail["amount_usd"][self.row], float)
-
     def stand(self, standing: Mapping[DecisionKey, Decision]) -> None:
         """What stands in the store already is what counts."""
-        self.decision = standing.get(DecisionKey.of(self.decision), self.decision)
-        self.sheet.actions[self.row] = self.decision.action
+        if (stood := standing.get(DecisionKey.of(self.decision))) is not None:
+            self.decision, self.message = stood, codec.encode(stood)
+            self.sheet.actions[self.row] = stood.action
+
+    def written(self) -> card_journal.Kept:
+        """As the store keeps it; the amount is what is at stake."""
+        record, amount_usd = self.sheet.record, float(cast("float", self.sheet.said.detail["amount_usd"][self.row]))
+        where = (record.partition, record.offset)
+        return card_journal.Kept(self.decision, self.message, self.prediction, amount_usd, *where, self.traceparent)
 
     def outgoing(self) -> Outgoing:
         """The decision as it would be without columns: keyed by the card, on the partition of its prediction."""
-        key, value = self.sheet.said.key[self.row].encode(), codec.encode(self.decision)
         headers = codec.context(self.decision, self.traceparent)
-        return Outgoing(DECISIONS.name, key, value, headers, self.sheet.record.partition)
+        return Outgoing(
+            DECISIONS.name, self.sheet.said.key[self.row].encode(), self.message, headers, self.sheet.record.partition
+        )
 
 
 @dataclass
@@ -130,7 +132,8 @@ class CardDesk:
         said = sheet.said.some(rows)
         made = cards.worded(said, [sheet.actions[row] for row in rows], self.costs)
         for place, (row, (prediction, decision)) in enumerate(zip(rows, made, strict=True)):
-            yield Kept(sheet, row, prediction, decision, child_of(said.traceparent.get(place)))
+            trace = child_of(said.traceparent.get(place))
+            yield Kept(sheet, row, prediction, decision, trace, codec.encode(decision))
 
     async def _write_down(
         self, batch: RecordBatch, kept: Sequence[Kept], all_kept: bool
@@ -139,10 +142,10 @@ class CardDesk:
         counted = self.books.counted(batch.partition)
         again = [each for each in kept if each.sheet.record.offset < counted]
         new = [each for each in kept if each.sheet.record.offset >= counted]
-        standing = dict(await self.books.hold(*_written(again))) if again else {}
+        standing = dict(await self.books.keep([each.written() for each in again])) if again else {}
         if new:
             through = {batch.partition: batch.next_offset} if all_kept else None
-            standing |= await self.books.hold(*_written(new), through)
+            standing |= await self.books.keep([each.written() for each in new], through)
         return standing
 
     async def _tell(
@@ -158,9 +161,10 @@ class CardDesk:
             if each.held
         ]
         told = not updates or await self.announcer.tell(updates)
-        for row, each in enumerate(kept):
-            place, published = places[row], told or not each.held
-            self.books.marked([Mark(DecisionKey.of(each.decision), place.partition, place.offset, published)])
+        self.books.marked(
+            Mark(DecisionKey.of(each.decision), places[row].partition, places[row].offset, told or not each.held)
+            for row, each in enumerate(kept)
+        )
 
     def _count(self, batch: RecordBatch, uncounted: Sequence[Sheet], sheets: Sequence[Sheet], failed: int) -> None:
         allowed = [(sheet.record.offset, sheet.actions.count("allow")) for sheet in uncounted]
@@ -169,32 +173,6 @@ class CardDesk:
             DECIDED.labels("transaction", action).inc(n)
             RECORDS.labels(AGENT, "decided").inc(n)
         RECORDS.labels(AGENT, "failed").inc(failed)
-
-
-def _written(kept: Sequence[Kept]) -> tuple[Entry, list[Held]]:
-    """What is written down of these rows."""
-    entry = Entry(utc_now())
-    for each in kept:
-        record, case = each.sheet.record, _case(each.prediction, each.traceparent, entry.at)
-        entry.cases[case.event_key] = case
-        entry.answers.append(Answer(each.prediction, record.partition, record.offset))
-        entry.decisions.append(Made(each.decision, record.partition, case.traceparent))
-    return entry, [Held(each.decision, each.amount_usd) for each in kept if each.held]
-
-
-def _case(said: Prediction, traceparent: str | None, now: datetime) -> Case:
-    logged_ms = round(said.at.timestamp() * 1000 - said.latency_ms)
-    return Case(
-        event_id=said.event_id,
-        subject_id=said.subject_id,
-        user_id=said.user_id,
-        kind="transaction",
-        event_at=said.event_at,
-        position=Position(said.topic, said.partition, said.offset, logged_ms),
-        seen_at=now,
-        traceparent=traceparent,
-        revision=0,
-    )
 
 
 def _in_columns(sheet: Sheet) -> Outgoing:

@@ -21,7 +21,7 @@ from app.decisions import Action, Decision, DecisionBatch, Figure
 from app.errors import InvalidMessage
 from app.events import Source
 from app.lines import are_ids
-from app.predictions import Charge, Prediction, PredictionBatch
+from app.predictions import Prediction, PredictionBatch
 
 MODEL = "fraud"
 """Whose word decides. What another model says of a transaction is passed over."""
@@ -128,9 +128,11 @@ def worded(said: PredictionBatch, actions: Sequence[Action], costs: Costs) -> It
     """The rows as predictions, and the decisions on them in words."""
     probability, amount = np.array(said.value), np.array(said.detail["amount_usd"], np.float64)
     expected = costs.expected(probability, amount).T.tolist()
-    for one, action, usd in zip(said.rows(), actions, expected, strict=True):
-        charge, held = msgspec.convert(one.detail, Charge), action != "allow"
-        detail = msgspec.to_builtins(charge) if held else None
+    charges = _charges(said)
+    charged = zip(charges.amount_usd, charges.terminal_id, charges.source, strict=True)
+    for one, charge, action, usd in zip(said.rows(), charged, actions, expected, strict=True):
+        held, (amount_usd, terminal_id, source) = action != "allow", charge
+        detail = {"amount_usd": amount_usd, "terminal_id": terminal_id, "source": source} if held else None
         yield (
             one,
             Decision(
@@ -150,14 +152,24 @@ def worded(said: PredictionBatch, actions: Sequence[Action], costs: Costs) -> It
         )
 
 
-def _reasons(value: float, charge: Charge, action: Action, usd: Sequence[float]) -> tuple[str, ...]:
+def _reasons(value: float, charge: tuple[float, str, str], action: Action, usd: Sequence[float]) -> tuple[str, ...]:
     """What it looks like, and the reckoning behind it: what each of `CHOICES` would cost on average."""
-    expected = dict(zip(CHOICES, usd, strict=True))
-    others = ", ".join(f"to {other} {usd:.2f}" for other, usd in expected.items() if other != action)
+    amount_usd, terminal_id, source = charge
+    words, order = _RECKONING[action]
     return (
-        f"looks like fraud ({value:.0%}): ${charge.amount_usd:.2f} at {charge.terminal_id} ({charge.source})",
-        f"to {action} costs ${expected[action]:.2f} on average; {others}",
+        f"looks like fraud ({value:.0%}): ${amount_usd:.2f} at {terminal_id} ({source})",
+        words % tuple([usd[choice] for choice in order]),
     )
+
+
+def _reckoning(action: Action) -> tuple[str, tuple[int, ...]]:
+    """The words of the reckoning, and whose costs go into them, by place in `CHOICES`; made once, for words take time."""
+    order = sorted(range(len(CHOICES)), key=lambda choice: CHOICES[choice] != action)
+    others = ", ".join(f"to {CHOICES[choice]} %.2f" for choice in order[1:])
+    return f"to {action} costs $%.2f on average; {others}", tuple(order)
+
+
+_RECKONING = {action: _reckoning(action) for action in CHOICES}
 
 
 def _check(said: PredictionBatch) -> None:

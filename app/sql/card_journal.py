@@ -1,32 +1,49 @@
-"""The store's write side for card transactions: what is held, what is reported as fraud, and the tallies of both.
+"""The store's write side for card transactions: what is kept, what is reported as fraud, and the tallies of both.
 
-Written by `decision.card_books`. An allowed transaction is no row but a count, which goes together with the offset up to which
-has been counted (docs/decisions/0006).
+Written by `decision.card_books`. A transaction that is not kept is no row but a count, which goes together with the offset up to
+which has been counted (docs/decisions/0006); one that is kept is one row (docs/decisions/0009).
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, and_, select, tuple_, update
+from sqlalchemy import Connection, Engine, and_, bindparam, false, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from app import codec
 from app.decisions import Decision
 from app.events import FraudReported
-from app.sql.journal import Aged, Journal, added, chunks, execute
-from app.sql.ledger import DecisionKey, Entry, Mark
-from app.sql.schema import charge_counts, charge_tallies, charges
+from app.predictions import Prediction
+from app.sql.journal import Aged, Journal, Unpushed, added, chunks, execute
+from app.sql.ledger import DecisionKey, Mark
+from app.sql.prepared import Prepared, Row
+from app.sql.schema import Instant, card_decisions, charge_counts, charge_tallies, charges
 
 REPORTED_WITHIN = timedelta(days=180)
 """Besides the store's retention. Card schemes let a fraud be disputed for 120 days (Visa, Mastercard)."""
 
+_decisions: codec.Decoder[Decision] = codec.Decoder(Decision)
 
-class Held(NamedTuple):
-    """A decision to hold a transaction, and what is at stake."""
+
+class Kept(NamedTuple):
+    """A decision to be kept, and what it rests on.
+
+    Attributes:
+        message: the decision's JSON, as the topic gets it.
+        amount_usd: what is at stake.
+        partition, offset: of the record that the prediction came in.
+    """
 
     decision: Decision
+    message: bytes
+    prediction: Prediction
     amount_usd: float
+    partition: int
+    offset: int
+    traceparent: str | None = None
 
 
 @dataclass
@@ -66,18 +83,21 @@ class _Tallies:
 class CardJournal(Journal):
     """The journal of the card decisions."""
 
-    worker = "cards"
-
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
         insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
-        self._put_charge = insert(charges).on_conflict_do_nothing()
-        self._put_reported = self._put_charge.returning(charges.c.amount_usd)
+        put_charge = insert(charges).on_conflict_do_nothing()
+        self._put_reported = put_charge.returning(charges.c.amount_usd)
         self._add_tallies = added(insert, charge_tallies, "decided", "reported", "reported_usd")
         put = insert(charge_counts)
         self._put_count = put.on_conflict_do_update(
             index_elements=[charge_counts.c.partition], set_={"offset": put.excluded.offset}
         )
+        self._put_charge = Prepared(put_charge, charges.columns.keys(), engine.dialect)
+        put_decision = insert(card_decisions).on_conflict_do_nothing()
+        self._put_kept = Prepared(put_decision, card_decisions.columns.keys(), engine.dialect)
+        self._mark = Prepared(_MARK, ("at_offset", "is_published", "of_user", "marked"), engine.dialect)
+        self._instant = Instant().dialect_impl(engine.dialect).bind_processor(engine.dialect) or _as_it_is
 
     def counted(self, partitions: Collection[int]) -> dict[int, int]:
         """The offset up to which each partition's allowed transactions are counted; absent where none ever was."""
@@ -85,56 +105,59 @@ class CardJournal(Journal):
         with self.connected() as connection:
             return {row.partition: row.offset for row in connection.execute(query)}
 
-    def hold(
+    def keep(
         self,
-        entry: Entry,
-        held: Iterable[Held],
+        kept: Sequence[Kept],
+        seen_at: datetime,
         counts: Mapping[int, Count] | None = None,
         marks: Sequence[Mark] = (),
         *,
         counted: bool = False,
     ) -> dict[DecisionKey, Decision]:
-        """Write decisions down, those to hold a transaction among them; returns those that stood there already.
+        """Write decisions down; returns those that stood there already.
 
-        One that was reported before it was decided counts under its decision from now on. Allowed ones count if they are
-        new, unless they have been `counted` as such; `counts` and `marks` are settled in the same transaction.
+        One to hold a transaction that was reported before counts under that decision from now on. Allowed ones count if they
+        are new, unless they have been `counted` as such; `counts` and `marks` are settled in the same transaction.
         """
         tallies = _Tallies()
         with self.transaction() as connection:
-            fresh, standing = self.write(connection, entry)
+            fresh = self._keep(connection, kept, seen_at)
+            standing = {} if sum(fresh.values()) == len(kept) else _standing(connection, kept)
+            if counted:
+                fresh["allow"] = 0
             for action, n in fresh.items():
                 tallies.of(action).decided += n
-            if counted:
-                tallies.of("allow").decided = 0
-                self.count(connection, {"allow": -fresh.get("allow", 0)})
-            self._hold(connection, list(held), standing, tallies)
+            self.count(connection, fresh)
+            self._charge(connection, kept, standing, tallies)
             self._settle(connection, counts or {}, marks, tallies)
         return standing
 
-    def _hold(
+    def _keep(self, connection: Connection, kept: Sequence[Kept], seen_at: datetime) -> dict[str, int]:
+        """Write decisions down; how many of each action did not stand there already."""
+        seen_ms, rows = round(seen_at.timestamp() * 1000), defaultdict[str, list[Row]](list)
+        for each in kept:
+            rows[each.decision.action].append(_decision_row(each, seen_ms))
+        return {action: self._put_kept(connection, of) for action, of in rows.items()}
+
+    def _charge(
         self,
         connection: Connection,
-        held: Sequence[Held],
+        kept: Sequence[Kept],
         standing: Mapping[DecisionKey, Decision],
         tallies: _Tallies,
     ) -> None:
-        """All at once; one by one only where some were there before, reported already or of a second delivery."""
+        """All that hold, at once; one by one only where some were there before, reported already or of a second delivery."""
         rows = [
-            {
-                "user_id": each.decision.user_id,
-                "subject_id": each.decision.subject_id,
-                "action": standing.get(DecisionKey.of(each.decision), each.decision).action,
-                "amount_usd": each.amount_usd,
-                "reported": False,
-                "at": each.decision.at,
-            }
-            for each in held
+            (made.user_id, made.subject_id, made.action, each.amount_usd, False, self._instant(made.at))
+            for each in kept
+            if (made := standing.get(DecisionKey.of(each.decision), each.decision) if standing else each.decision)
+            and made.action != "allow"
         ]
-        if execute(connection, self._put_charge, rows) == len(rows):
+        if self._put_charge(connection, rows) == len(rows):
             return
-        for row in rows:
-            key, action = {name: row[name] for name in ("user_id", "subject_id")}, str(row["action"])
-            was_allowed = update(charges).where(_is(key), charges.c.action == "allow").values(action=action)
+        for user_id, subject_id, action, *_ in rows:
+            these = and_(charges.c.user_id == user_id, charges.c.subject_id == subject_id)
+            was_allowed = update(charges).where(these, charges.c.action == "allow").values(action=action)
             for amount_usd in connection.scalars(was_allowed.returning(charges.c.amount_usd)):
                 tallies.reported("allow", amount_usd, sign=-1)
                 tallies.reported(action, amount_usd)
@@ -162,7 +185,7 @@ class CardJournal(Journal):
         allowed = sum(count.allowed for count in counts.values())
         tallies.of("allow").decided += allowed
         rows = [{"partition": partition, "offset": count.offset} for partition, count in sorted(counts.items())]
-        self.mark(connection, marks)
+        self._mark(connection, [(mark.offset, mark.published, *mark.decision) for mark in marks])
         execute(connection, self._put_count, rows)
         self.count(connection, {"allow": allowed})
         self._tally(connection, tallies)
@@ -172,8 +195,53 @@ class CardJournal(Journal):
         rows = [{"action": action, **vars(tally)} for action, tally in sorted(tallies.by.items())]
         execute(connection, self._add_tallies, [row for row in rows if row["decided"] or row["reported"]])
 
+    def unpublished(self, partitions: Collection[int], limit: int) -> list[Unpushed]:
+        """Decisions of these partitions that the live channel has not had, the oldest first, at most `limit`.
+
+        Not those whose worker was killed before it had marked them: their predictions are delivered again, and they are told then.
+        """
+        c = card_decisions.c
+        query = select(c.message, c.traceparent, c.partition, c.decided_offset).where(
+            c.partition.in_(partitions), c.published == false()
+        )
+        with self.connected() as connection:
+            rows = connection.execute(query.order_by(c.seen_ms).limit(limit)).all()
+        return [Unpushed(_decisions.decode(message), *rest) for message, *rest in rows]
+
     def aged(self, before: datetime) -> Aged:
-        return (*super().aged(before), (charges, charges.c.at < before - REPORTED_WITHIN))
+        seen_ms, published = card_decisions.c.seen_ms, card_decisions.c.published
+        old = and_(seen_ms < round(before.timestamp() * 1000), published.is_not(False))
+        return (*super().aged(before), (card_decisions, old), (charges, charges.c.at < before - REPORTED_WITHIN))
+
+
+_MARK = (
+    update(card_decisions)
+    .where(card_decisions.c.user_id == bindparam("of_user"), card_decisions.c.decision_id == bindparam("marked"))
+    .values(decided_offset=bindparam("at_offset"), published=bindparam("is_published"))
+)
+
+
+def _as_it_is(value: datetime | None) -> datetime | None:
+    return value
+
+
+def _decision_row(kept: Kept, seen_ms: int) -> Row:
+    made = kept.decision
+    said = codec.encode(kept.prediction)
+    where = (kept.partition, kept.offset)
+    not_pushed = (None, None)
+    return (
+        made.user_id, made.decision_id, made.subject_id, seen_ms, *where, kept.traceparent, said, kept.message, *not_pushed,
+    )  # fmt: skip
+
+
+def _standing(connection: Connection, kept: Sequence[Kept]) -> dict[DecisionKey, Decision]:
+    """These decisions, as they are kept."""
+    c, found = card_decisions.c, dict[DecisionKey, Decision]()
+    for keys in chunks(sorted({DecisionKey.of(each.decision) for each in kept})):
+        query = select(c.message).where(tuple_(c.user_id, c.decision_id).in_(keys))
+        found |= {DecisionKey.of(each): each for each in map(_decisions.decode, connection.scalars(query))}
+    return found
 
 
 def _now_reported(keys: Sequence[tuple[str, str]]) -> Any:
@@ -193,7 +261,3 @@ def _allowed(report: FraudReported, now: datetime) -> dict[str, Any]:
         "reported": True,
         "at": now,
     }
-
-
-def _is(key: Mapping[str, Any]) -> Any:
-    return and_(*(charges.c[name] == value for name, value in key.items()))

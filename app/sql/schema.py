@@ -125,6 +125,28 @@ actions = Table(
     Column("n", BigInteger, nullable=False),
 )
 
+card_decisions = Table(  # a transaction that is kept: opening event, prediction and decision in one row (docs/decisions/0009)
+    "card_decisions",
+    metadata,
+    Column("user_id", String(64), primary_key=True),
+    Column("decision_id", String(80), primary_key=True),
+    Column("subject_id", String(64), nullable=False, index=True),
+    Column("seen_ms", BigInteger, nullable=False, index=True),
+    Column("partition", Integer, nullable=False),  # of its prediction's record, and of the decision on `decisions`
+    Column("offset", BigInteger, nullable=False),  # of its prediction's record
+    Column("traceparent", String(64)),
+    Column("prediction", LargeBinary, nullable=False),
+    Column("message", LargeBinary, nullable=False),  # the decision
+    Column("decided_offset", BigInteger),  # of the decision, once delivered
+    Column("published", Boolean),  # null until it is pushed: until then its prediction is delivered again after a kill
+)
+Index(
+    "ix_card_decisions_unpublished",
+    card_decisions.c.partition,
+    sqlite_where=card_decisions.c.published == false(),
+    postgresql_where=card_decisions.c.published == false(),
+)
+
 charges = Table(  # transactions that were held, and those that were reported as frauds
     "charges",
     metadata,

@@ -8,14 +8,19 @@ import msgspec
 import pytest
 from sqlalchemy import create_engine, text
 
+from app import codec
 from app.decisions import Action, Decision, Figure
 from app.events import FraudReported
-from app.sql.card_journal import CardJournal, Count, Held
-from app.sql.journal import Journal
-from app.sql.ledger import Case, ChargeTally, DecisionKey, Entry, Made, Mark, Position, SubjectKey
+from app.predictions import Prediction
+from app.sql.card_journal import CardJournal, Count, Kept
+from app.sql.journal import Journal, Unpushed
+from app.sql.ledger import ChargeTally, DecisionKey, Entry, Made, Mark, SubjectKey
 from app.sql.schema import metadata
 from app.store import Store
 from app.testing import START as NOW
+from app.topics import CARD_PREDICTIONS, DECISIONS
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -44,20 +49,17 @@ def decision(name: str, action: Action = "block") -> Decision:
     )
 
 
-def entry(*decisions: Decision) -> Entry:
-    position = Position("transactions.pos", 1, 7, 0)
-    cases = [
-        Case(
-            event_id=each.event_id, subject_id=each.subject_id, user_id=each.user_id, kind=each.kind,
-            event_at=NOW, position=position, seen_at=NOW, revision=0,
-        )
-        for each in decisions
-    ]  # fmt: skip
-    return Entry(NOW, {case.event_key: case for case in cases}, decisions=[Made(each, 1) for each in decisions])
+def kept(made: Decision, amount: float = 100.0) -> Kept:
+    said = Prediction(
+        event_id=made.event_id, subject_id=made.subject_id, user_id=made.user_id, kind="transaction", model="fraud",
+        version="1", value=0.9, unit="probability", topic="transactions.pos", partition=1, offset=7, event_at=NOW, at=NOW,
+        latency_ms=12.5,
+    )  # fmt: skip
+    return Kept(made, codec.encode(made), said, amount, 1, 40, TRACE)
 
 
-def hold(journal: CardJournal, *decisions: Decision, amount: float = 100.0) -> dict[DecisionKey, Decision]:
-    return journal.hold(entry(*decisions), [Held(each, amount) for each in decisions if each.action != "allow"])
+def keep(journal: CardJournal, *decisions: Decision, amount: float = 100.0) -> dict[DecisionKey, Decision]:
+    return journal.keep([kept(each, amount) for each in decisions], NOW)
 
 
 def report(name: str, amount: float = 100.0) -> FraudReported:
@@ -73,16 +75,17 @@ def tallies(journal: Store) -> dict[str, tuple[int, int, float]]:
 
 def test_a_held_transaction_is_there_to_be_asked_for_and_counts_once(journal: CardJournal) -> None:
     first = decision("a")
-    assert hold(journal, first, decision("b", "review")) == {}
+    assert keep(journal, first, decision("b", "review")) == {}
     later = msgspec.structs.replace(first, at=NOW + timedelta(seconds=1), action="review")
-    assert hold(journal, later) == {DecisionKey.of(first): first}
-    assert journal.decision(entry(first).cases[DecisionKey("u", "e-a")].key) == first  # type: ignore[index]  # the same tuple
+    assert keep(journal, later) == {DecisionKey.of(first): first}
+    assert journal.decision(SubjectKey("u", "a")) == first
+    assert journal.decision(SubjectKey("somebody-else", "a")) is None
     assert tallies(journal) == {"review": (1, 0, 0.0), "block": (1, 0, 0.0)}
     assert journal.actions() == {"block": 1, "review": 1}
 
 
 def test_a_report_counts_once_under_what_was_decided(journal: CardJournal) -> None:
-    hold(journal, decision("a"), amount=120.0)
+    keep(journal, decision("a"), amount=120.0)
     journal.report([report("a"), report("a"), report("missed", 30.0)], NOW)
     journal.report([report("missed", 30.0), report("a")], NOW)
     assert tallies(journal) == {"allow": (0, 1, 30.0), "block": (1, 1, 120.0)}
@@ -91,14 +94,14 @@ def test_a_report_counts_once_under_what_was_decided(journal: CardJournal) -> No
 def test_a_report_before_its_decision_counts_as_one_after_it(journal: CardJournal) -> None:
     journal.report([report("a")], NOW)
     assert tallies(journal) == {"allow": (0, 1, 100.0)}
-    hold(journal, decision("a"))
-    hold(journal, decision("a"))
+    keep(journal, decision("a"))
+    keep(journal, decision("a"))
     journal.report([report("a")], NOW)
     assert tallies(journal) == {"allow": (0, 0, 0.0), "block": (1, 1, 100.0)}
 
 
 def test_another_users_report_changes_nothing_of_mine(journal: CardJournal) -> None:
-    hold(journal, decision("a"))
+    keep(journal, decision("a"))
     journal.report([msgspec.structs.replace(report("a", 5.0), user_id="somebody-else")], NOW)
     assert tallies(journal) == {"allow": (0, 1, 5.0), "block": (1, 0, 0.0)}
 
@@ -112,35 +115,66 @@ def test_what_is_allowed_is_counted_with_its_offset(journal: CardJournal) -> Non
 
 
 def test_an_allowed_one_that_is_kept_counts_when_it_is_written(journal: CardJournal) -> None:
-    hold(journal, decision("a", "allow"))
-    hold(journal, decision("a", "allow"))
+    keep(journal, decision("a", "allow"))
+    keep(journal, decision("a", "allow"))
     assert tallies(journal) == {"allow": (1, 0, 0.0)}
     assert journal.actions() == {"allow": 1}
 
 
 def test_what_was_counted_is_kept_and_not_counted_again(journal: CardJournal) -> None:
     journal.settle({1: Count(50, 2)})
-    kept = [decision("a", "allow"), decision("b")]
-    journal.hold(entry(*kept), [Held(kept[1], 100.0)], {1: Count(60, 3)}, counted=True)
+    allowed, held = decision("a", "allow"), decision("b")
+    journal.keep([kept(allowed), kept(held)], NOW, {1: Count(60, 3)}, counted=True)
     assert tallies(journal) == {"allow": (5, 0, 0.0), "block": (1, 0, 0.0)}
     assert journal.actions() == {"allow": 5, "block": 1}
     assert journal.counted([1]) == {1: 60}
-    assert journal.decision(SubjectKey("u", "a")) == kept[0]
+    assert journal.decision(SubjectKey("u", "a")) == allowed
 
 
-def test_each_worker_pushes_its_own(journal: CardJournal) -> None:
-    mine = decision("a")
-    hold(journal, mine)
+def test_what_was_not_told_waits_and_what_was_never_pushed_comes_again_by_itself(journal: CardJournal) -> None:
+    untold, told, never = decision("a"), decision("b", "review"), decision("c")
+    keep(journal, untold, told, never)
+    assert journal.unpublished([1], 10) == []
+    journal.settle({}, [Mark(DecisionKey.of(untold), 1, 5, published=False)])
+    journal.settle({}, [Mark(DecisionKey.of(told), 1, 6, published=True)])
+    assert journal.unpublished([1], 10) == [Unpushed(untold, TRACE, 1, 5)]
+    assert journal.unpublished([0, 2], 10) == []
     rides = Journal(journal._engine)
-    assert rides.undelivered([1]) == []
-    assert [each.decision for each in journal.undelivered([1])] == [mine]
-    journal.settle({}, [Mark(DecisionKey.of(mine), 1, 5, published=False)])
-    assert rides.unpublished([1], 10) == []
-    assert [each.offset for each in journal.unpublished([1], 10)] == [5]
+    assert (rides.undelivered([1]), rides.unpublished([1], 10)) == ([], [])
+    journal.settle({}, [each.published() for each in journal.unpublished([1], 10)])
+    assert journal.unpublished([1], 10) == []
+
+
+def test_what_the_store_knows_of_a_kept_transaction(journal: CardJournal) -> None:
+    made = decision("a")
+    keep(journal, made)
+    journal.settle({}, [Mark(DecisionKey.of(made), 1, 5, published=True)])
+    subject = SubjectKey("u", "a")
+    assert journal.predictions(subject) == [kept(made).prediction]
+    receipt = journal.receipt(subject)
+    assert receipt is not None
+    assert receipt["kind"] == "transaction"
+    (opening,), (answer,), (decided,) = receipt["openings"], receipt["predictions"], receipt["decisions"]  # type: ignore[misc]  # lists
+    assert opening["position"] == {"topic": "transactions.pos", "partition": 1, "offset": 7}
+    assert opening["logged_at"] == NOW - timedelta(milliseconds=12)
+    assert (opening["event_id"], opening["seen_at"]) == ("e-a", NOW)
+    assert answer["position"] == {"topic": CARD_PREDICTIONS.name, "partition": 1, "offset": 40}
+    assert decided["position"] == {"topic": DECISIONS.name, "partition": 1, "offset": 5}
+    assert (decided["action"], decided["published"]) == ("block", True)
+
+
+def test_a_user_sees_the_latest_of_rides_and_transactions(journal: CardJournal) -> None:
+    made = [msgspec.structs.replace(decision(name), at=NOW + timedelta(seconds=n)) for n, name in enumerate("abcd")]
+    ride = msgspec.structs.replace(made[3], kind="ride", action="quote")
+    journal.save(Entry(NOW, decisions=[Made(ride, 1)]))
+    keep(journal, *made[:3])
+    assert journal.snapshot("u") == [ride, made[2], made[1], made[0]]
+    assert journal.snapshot("u", limit=2) == [ride, made[2]]
+    assert journal.snapshot("somebody-else") == []
 
 
 def test_what_is_held_is_remembered_for_as_long_as_it_may_be_disputed(journal: CardJournal) -> None:
-    hold(journal, decision("a"))
+    keep(journal, decision("a"))
     journal.settle({}, [Mark(DecisionKey.of(decision("a")), 1, 5, published=True)])
     journal.prune(NOW + timedelta(days=150))
     journal.report([report("a")], NOW + timedelta(days=150))
@@ -148,6 +182,7 @@ def test_what_is_held_is_remembered_for_as_long_as_it_may_be_disputed(journal: C
     journal.prune(NOW + timedelta(days=181))
     with journal.connected() as connection:
         assert connection.execute(text("SELECT count(*) FROM charges")).scalar() == 0
+        assert connection.execute(text("SELECT count(*) FROM card_decisions")).scalar() == 0
 
 
 def test_a_store_of_before_the_cards_gets_what_it_lacks(tmp_path: Path) -> None:
@@ -156,7 +191,8 @@ def test_a_store_of_before_the_cards_gets_what_it_lacks(tmp_path: Path) -> None:
     with create_engine(url).begin() as connection:
         connection.execute(text("ALTER TABLE decisions DROP COLUMN worker"))
         connection.execute(text("DROP TABLE charges"))
+        connection.execute(text("DROP TABLE card_decisions"))
     journal = CardJournal.open(url)
-    hold(journal, decision("a"))
+    keep(journal, decision("a"))
     assert tallies(journal) == {"block": (1, 0, 0.0)}
     journal.close()

@@ -1,0 +1,56 @@
+"""Statements past SQLAlchemy: the same rows, on SQLite and on PostgreSQL, in whatever order the parameters are named."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import (
+    Column,
+    Engine,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    create_engine,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app.sql.prepared import Prepared
+
+metadata = MetaData()
+marks = Table(
+    "prepared_marks", metadata, Column("a", String(8), primary_key=True), Column("n", Integer), Column("b", LargeBinary)
+)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    url = f"sqlite:///{tmp_path / 'x.db'}" if request.param == "sqlite" else request.getfixturevalue("postgres")
+    engine = create_engine(url)
+    metadata.create_all(engine)
+    yield engine
+    metadata.drop_all(engine)
+    engine.dispose()
+
+
+def test_it_writes_and_counts_what_the_database_took(engine: Engine) -> None:
+    insert = (postgresql if engine.dialect.name == "postgresql" else sqlite).insert(marks).on_conflict_do_nothing()
+    put = Prepared(insert, ["n", "a", "b"], engine.dialect)
+    change = update(marks).where(marks.c.a == bindparam("of")).values(n=bindparam("to"))
+    move = Prepared(change, ["of", "to"], engine.dialect)
+    with engine.begin() as connection:
+        assert put(connection, [(1, "x", b"\x00"), (None, "y", b"%s ? :n")]) == 2
+        assert put(connection, [(9, "x", None), (3, "z", None)]) == 1
+        assert put(connection, []) == 0
+        assert move(connection, [("x", 7), ("nobody", 8)]) == 1
+        rows = connection.execute(select(marks).order_by(marks.c.a)).all()
+    assert [tuple(row) for row in rows] == [("x", 7, b"\x00"), ("y", None, b"%s ? :n"), ("z", 3, None)]
+
+
+def test_names_that_are_not_the_statements_are_refused(engine: Engine) -> None:
+    with pytest.raises(ValueError, match="the statement takes"):
+        Prepared(marks.insert(), ["a", "n"], engine.dialect)
