@@ -1,7 +1,7 @@
 """The store's write side for card transactions: what is kept, what is reported as fraud, and the tallies of both.
 
 Written by `decision.card_books`. A transaction that is not kept is no row but a count, which goes together with the offset up to
-which has been counted (docs/decisions/0006); one that is kept is one row (docs/decisions/0009).
+which has been counted (docs/decisions/0006); one that is kept is one row (docs/decisions/0010).
 """
 
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""What the store keeps of card transactions, read back: one row holds what a ride has in three tables (docs/decisions/0009).
+"""What the store keeps of card transactions, read back: one row holds what a ride has in three tables (docs/decisions/0010).
 
 Below `app.store`; `app.sql.card_journal` writes it.
 """

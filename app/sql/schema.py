@@ -125,7 +125,7 @@ actions = Table(
     Column("n", BigInteger, nullable=False),
 )
 
-card_decisions = Table(  # a transaction that is kept: opening event, prediction and decision in one row (docs/decisions/0009)
+card_decisions = Table(  # a transaction that is kept: opening event, prediction and decision in one row (docs/decisions/0010)
     "card_decisions",
     metadata,
     Column("user_id", String(64), primary_key=True),
