@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.events import Place
+from app.events import Place, RideRequested
 
 Floats = NDArray[np.float64]
 KM_PER_DEGREE = 111.195  # of a great circle, mean Earth radius 6371.009 km
@@ -30,6 +30,9 @@ class Located:
     lon: Floats
     lat: Floats
 
+    def part(self, rows: slice) -> "Located":
+        return Located(self.zone[rows], self.lon[rows], self.lat[rows])
+
 
 @lru_cache(maxsize=1)
 def centroids() -> tuple[Floats, Floats]:
@@ -39,6 +42,12 @@ def centroids() -> tuple[Floats, Floats]:
     zone = table["zone"].astype(np.int64)
     lon[zone], lat[zone] = table["lon"], table["lat"]
     return lon, lat
+
+
+def ends(batch: Sequence[RideRequested]) -> tuple[Located, Located]:
+    """Where each ride begins, and where it ends."""
+    both = locate([*(event.pickup for event in batch), *(event.dropoff for event in batch)])
+    return both.part(slice(len(batch))), both.part(slice(len(batch), None))
 
 
 def locate(places: Sequence[Place]) -> Located:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents._calendar import DAY_S, Floats, is_holiday, local, weekday
-from agents._places import IS_AIRPORT, Located, locate, offset_km
+from agents._places import IS_AIRPORT, Located, ends, offset_km
 from app.events import RideRequested
 
 COLUMNS = (
@@ -41,8 +41,7 @@ def instants(batch: Sequence[RideRequested]) -> Floats:
 
 def trip(batch: Sequence[RideRequested]) -> Floats:
     """(n, 16), columns `COLUMNS`; a trip that begins or ends outside the city has its zones and places NaN."""
-    start = locate([event.pickup for event in batch])
-    end = locate([event.dropoff for event in batch])
+    start, end = ends(batch)
     passengers = np.fromiter((event.passengers for event in batch), np.float64, len(batch))
     return assemble(start, end, instants(batch), passengers)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from agents._calendar import DAY_S, Floats, local, weekday
-from agents._places import distance_km, locate
+from agents._places import distance_km, ends
 from agents._trip import instants
 from app.agent import agent
 from app.events import RideRequested
@@ -30,8 +30,7 @@ LONGEST_LEAD_H = 24.0 * 30  # beyond a month ahead the data set has no bookings
 def cancellation(batch: Sequence[RideRequested]) -> Floats:
     """(n, 9), columns `COLUMNS`."""
     count = len(batch)
-    start = locate([event.pickup for event in batch])
-    end = locate([event.dropoff for event in batch])
+    start, end = ends(batch)
     pickup_s = instants(batch)
     booked_s = np.fromiter((event.at.timestamp() for event in batch), np.float64, count)
     booked, pickup = local(booked_s), local(pickup_s)

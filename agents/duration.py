@@ -10,7 +10,7 @@ import numpy as np
 
 from agents._calendar import Floats
 from agents._enroute import RAW, relative
-from agents._places import Located, locate
+from agents._places import Located, ends
 from agents._rides import TRIP, Key, OpenRides
 from agents._trip import COLUMNS, assemble, instants
 from app.agent import agent
@@ -107,8 +107,7 @@ def _follow(event: AnyRide, state: OpenRides) -> list[float] | None:
 
 def _requested(batch: Sequence[RideRequested]) -> Floats:
     """(n, 10): what the state keeps of a request: zones, places, instant, passengers, drop-off is a point, route, km."""
-    start = locate([event.pickup for event in batch])
-    end = locate([event.dropoff for event in batch])
+    start, end = ends(batch)
     passengers = np.array([event.passengers for event in batch], np.float64)
     exact = np.array([event.dropoff.zone is None for event in batch], np.float64)
     route = np.array([event.route_km for event in batch], np.float64)  # None becomes NaN

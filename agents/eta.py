@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents._calendar import DAY_S, Floats, local, weekday
-from agents._places import ZONES, centroids, distance_km, locate
+from agents._places import ZONES, centroids, distance_km, ends
 from agents._trip import instants
 from app.agent import agent
 from app.events import RideRequested
@@ -116,8 +116,7 @@ def _lengths_km(tracks: Sequence[Track]) -> list[float]:
 @agent("eta", consumes=(RideRequested,), unit="min", low=0, high=1440, load=load, detail=describe)
 def eta(batch: Sequence[RideRequested]) -> Floats:
     """(n, 8), columns `COLUMNS`; zone 0 is outside the city."""
-    start = locate([event.pickup for event in batch])
-    end = locate([event.dropoff for event in batch])
+    start, end = ends(batch)
     local_s = local(instants(batch))
     hour_of_week = weekday(local_s) * 24 + np.floor(local_s % DAY_S / 3600)
     distance = distance_km(start.lon, start.lat, end.lon, end.lat)
