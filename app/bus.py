@@ -9,12 +9,12 @@ import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cached_property, lru_cache
 from typing import NamedTuple, Protocol, overload
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
@@ -30,6 +30,10 @@ DELIVERY_DEADLINE_S = 60.0
 
 POST_S = 0.1
 """How long `post` may take: what it sends is of no use after a few tenths of a second."""
+
+CLOSE_S = 1.0
+"""How long `close` waits for what was only posted: a broker that takes it does so in milliseconds, and whoever supervises
+a worker kills it after ten seconds."""
 
 MAX_RECORD_BYTES = 20 << 20
 """The largest record sent: a dead letter, or a snapshot of a state. What else a topic takes is the broker's to say."""
@@ -123,6 +127,7 @@ class KafkaProducer:
         self._brokers, self._client_id = brokers, client_id
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
+        self._sending = set[asyncio.Future[None]]()
 
     async def start(self) -> AIOKafkaProducer:
         """Connect, if not connected. Raises `DeliveryFailed` when no broker answers."""
@@ -149,11 +154,26 @@ class KafkaProducer:
         """See `Producer.send`."""
         if not records:
             return []
-        async with _kafka_errors_as_ours():
-            producer = await self.start()
-            if len(records) >= _WHOLE_BATCHES_FROM or any(r.key is None and r.value is None for r in records):
-                return await _send_batches(producer, records)  # also for empty records, which `send` asserts against
-            return await _send_each(producer, records)
+        with self._awaited():
+            async with _kafka_errors_as_ours():
+                return await self._deliver(records)
+
+    async def _deliver(self, records: Sequence[Outgoing]) -> Sequence[Delivered]:
+        producer = await self.start()
+        if len(records) >= _WHOLE_BATCHES_FROM or any(r.key is None and r.value is None for r in records):
+            return await _send_batches(producer, records)  # also for empty records, which `send` asserts against
+        return await _send_each(producer, records)
+
+    @contextmanager
+    def _awaited(self) -> Iterator[None]:
+        """Something is being sent, and `close` waits for it."""
+        done = asyncio.get_running_loop().create_future()
+        self._sending.add(done)
+        try:
+            yield
+        finally:
+            self._sending.discard(done)
+            done.set_result(None)
 
     async def post(self, records: Sequence[Outgoing]) -> None:
         """See `Producer.post`; a broker that takes nothing is waited for no longer than `POST_S`."""
@@ -164,11 +184,30 @@ class KafkaProducer:
                     (await _put(producer, record)).add_done_callback(_seen)
 
     async def close(self) -> None:
-        """Deliver what is under way and disconnect."""
+        """Deliver what is being sent and disconnect; what was only posted may take `CLOSE_S`."""
+        if self._sending:
+            await asyncio.wait(self._sending)  # each ends by its own deadline
         async with self._starting:
-            if self._producer is not None:
-                await self._producer.stop()
-                self._producer = None
+            producer, self._producer = self._producer, None
+            if producer is not None:
+                await _stop(producer)
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    """Disconnect; what is not delivered by then is given up after `CLOSE_S`.
+
+    Past aiokafka's `stop`, which waits for a partition without a leader as long as a request may take (aiokafka 0.14).
+    """
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await producer.stop()
+    except TimeoutError:
+        sender = producer._sender.sender_task  # noqa: SLF001
+        while not sender.done():  # told once, it waits for the requests under way
+            sender.cancel()
+            await asyncio.wait({sender}, timeout=POST_S)
+        producer._message_accumulator.fail_all(KafkaTimeoutError())  # noqa: SLF001
+        await producer.client.close()
 
 
 @asynccontextmanager

@@ -1,15 +1,17 @@
 """The producer's contract, on the bus in memory and on the real broker alike."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app import topic_admin
-from app.bus import KafkaProducer, Outgoing, Producer, deliver, partition_of
+from app.bus import CLOSE_S, KafkaProducer, Outgoing, Producer, deliver, partition_of
 from app.codec import Record
 from app.errors import DeliveryFailed, InvalidMessage
 from app.modes.consuming.read import reader
@@ -112,6 +114,55 @@ async def test_a_producer_closed_twice_is_closed(bus: Bus) -> None:
     await bus.producer.send([Outgoing(bus.topic, b"k", b"v")])
     await bus.producer.close()
     await bus.producer.close()
+
+
+@pytest_asyncio.fixture
+async def leaderless(settings: Settings, namespace: str) -> AsyncIterator["Leaderless"]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    await admin.start()
+    producer = KafkaProducer(str(settings.kafka))
+    yield Leaderless(admin, producer, f"bus.{namespace}")
+    await producer.close()
+    await admin.close()
+
+
+@dataclass
+class Leaderless:
+    """A topic whose partition has no leader for a while: it is deleted behind the producer's back, and made again."""
+
+    admin: AIOKafkaAdminClient
+    producer: KafkaProducer
+    topic: str
+
+    async def make(self) -> None:
+        await self.admin.create_topics([NewTopic(self.topic, 1, 1)])
+
+    async def lose(self) -> None:
+        await self.make()
+        await deliver(self.producer, [Outgoing(self.topic, b"k", b"known to the producer")])
+        await self.admin.delete_topics([self.topic])
+        async with asyncio.timeout(20):
+            while self.topic in await self.admin.list_topics():  # noqa: ASYNC110 - the broker signals nobody
+                await asyncio.sleep(0.02)
+
+
+async def test_closing_does_not_wait_for_what_was_only_posted(leaderless: Leaderless) -> None:
+    await leaderless.lose()
+    await leaderless.producer.post([Outgoing(leaderless.topic, b"k", b"posted")])
+    async with asyncio.timeout(10 * CLOSE_S):  # a request may take 40 s
+        await leaderless.producer.close()
+
+
+async def test_closing_waits_for_what_was_sent(leaderless: Leaderless) -> None:
+    await leaderless.lose()
+    sending = asyncio.create_task(leaderless.producer.send([Outgoing(leaderless.topic, b"k", b"sent")]))
+    await asyncio.sleep(0)  # it has begun
+    closing = asyncio.create_task(leaderless.producer.close())
+    waiting, _ = await asyncio.wait({sending, closing}, timeout=2 * CLOSE_S)
+    assert not waiting
+    await leaderless.make()
+    assert [where.topic for where in await sending] == [leaderless.topic]
+    await closing
 
 
 async def test_no_broker_is_a_failed_delivery() -> None:
