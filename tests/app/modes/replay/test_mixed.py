@@ -16,7 +16,6 @@ from aiokafka.structs import TopicPartition
 from sqlalchemy import select
 
 from app import topic_admin
-from app.agent import Agent
 from app.bus import Outgoing
 from app.codec import Decoder, Record, encode
 from app.errors import ConfigurationError
@@ -37,6 +36,7 @@ from app.sql.replay_schema import failures
 from app.testing import START, Events, outgoing
 from app.topics import CARD_PREDICTIONS, Topic
 from tests.app.modes.replay.faults import Died, Once
+from tests.app.modes.replay.named import Named
 
 SOURCES = ("atm", "online", "pos")
 COUNT = 240
@@ -92,19 +92,6 @@ class Bank:
                 async with reader(self.stage.settings.kafka, topic.name, partition) as source:
                     records += [one async for some in source.records(*await source.bounds()) for one in some]
         return sorted(records, key=lambda record: record.timestamp_ms)
-
-
-class Named:
-    """A source that an agent reads under the name it bore live."""
-
-    def __init__(self, source: TopicSource, live: Ready) -> None:
-        self._source, self._live = source, live
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._source, name)
-
-    async def spans(self, _: Agent) -> list[Span]:
-        return await self._source.spans(self._live.agent)
 
 
 def told(made: TransactionMade) -> FraudReported:
