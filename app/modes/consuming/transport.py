@@ -42,11 +42,15 @@ Rebalanced = Callable[[frozenset[TopicPartition]], Awaitable[None]]
 class _Fetchable(set[TP]):
     """The partitions to drain, asked anew after every arrival: active ones with room for more.
 
-    It is true even when it is empty, because aiokafka takes an empty set for "every partition".
+    It is a set to Faust's types only: what is in it is not stored.
     """
 
     def __init__(self, active: Set[TP], progress: Progress) -> None:
         self._active, self._ledger = active, progress
+
+    def __bool__(self) -> bool:
+        """Always true, for aiokafka takes an empty set for "every partition"."""
+        return True
 
     def __contains__(self, where: TopicPartition) -> bool:
         return where in self._active and self._ledger.has_room(where)
