@@ -269,8 +269,10 @@ def _joined(batches: list[RecordBatch]) -> RecordBatch:
 
 
 def _apart(interval_s: float) -> float:
-    """At most this long, and a little different for each: groups that share a process start at one moment, and would do
-    at one moment ever after what costs each some 5 ms. A ride that came just then waited for all of it.
+    """At most this long, and a little different for each group.
+
+    Those that share a process start at one moment, and would do at one moment ever after what costs each some 5 ms: a ride
+    that came just then waited for all of it.
     """
     return interval_s * random.uniform(0.75, 1.0)  # noqa: S311 - jitter, not a secret
 
