@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Collection
+from itertools import cycle
 from typing import Any, Protocol
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -31,7 +32,7 @@ class Serving(Protocol):
 
 
 class Served:
-    """Asks Kafka for the groups' members, again and again."""
+    """Asks Kafka for the members of each agent's group, one after another, again and again."""
 
     def __init__(self, kafka: str, agents: Collection[str]) -> None:
         self._kafka, self._agents = kafka, agents
@@ -44,26 +45,24 @@ class Served:
     async def run(self) -> None:
         """See `Serving.run`. While Kafka does not answer, what was known last stands."""
         try:
-            while True:
+            for agent in cycle(self._agents):
                 try:
                     async with asyncio.timeout(_ANSWER_S):
-                        await self._look()
+                        await self._look(agent)
                 except (KafkaError, OSError, TimeoutError) as error:
                     log.debug("who is served is not to be learnt: %s", error)
                     await self._disconnect()
-                await asyncio.sleep(EVERY_S)
+                # Not all at once: requests that come in just then would wait for some ten milliseconds of work.
+                await asyncio.sleep(EVERY_S / len(self._agents))
         finally:
             await self._disconnect()
 
-    async def _look(self) -> None:
-        """One request per group: aiokafka 0.14 misreads an answer about several (DescribeGroupsResponse_v3)."""
+    async def _look(self, agent: str) -> None:
+        """One group a request: aiokafka 0.14 misreads an answer about several (DescribeGroupsResponse_v3)."""
         admin = await self._connected()
-        groups = {request_group(agent): agent for agent in self._agents}
-        described = await asyncio.gather(*(admin.describe_consumer_groups([group]) for group in groups))
-        for answers in described:
-            for answer in answers:
-                for group in answer.groups:
-                    self._members[groups[group[1]]] = len(group[5])
+        for answer in await admin.describe_consumer_groups([request_group(agent)]):
+            for group in answer.groups:
+                self._members[agent] = len(group[5])
 
     async def _connected(self) -> Any:
         if self._admin is None:
