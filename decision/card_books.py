@@ -8,14 +8,13 @@ import random
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime
 from typing import TypeVar
 
 from app.clock import utc_now
 from app.decisions import Decision
 from app.errors import ServiceUnavailable
 from app.events import FraudReported
-from app.sql.card_journal import CardJournal, Count, Kept
+from app.sql.card_journal import CardJournal, Count, Kept, Pending
 from app.sql.journal import Unpushed
 from app.sql.ledger import DecisionKey, Mark
 from decision.clerk import PAUSE_S, TRIES
@@ -32,6 +31,7 @@ class CardBooks:
         self._counts: dict[int, Count] = {}
         self._unwritten: set[int] = set()
         self._marks: list[Mark] = []
+        self._reports: list[FraudReported] = []
         self._settling = asyncio.Lock()
 
     async def open(self, ends: Mapping[int, int]) -> None:
@@ -65,11 +65,8 @@ class CardBooks:
         async with self._settling:
             for partition, offset in (through or {}).items():
                 self.allowed(partition, (), offset)
-            counts, marks, now = *self._unsettled(), utc_now()
-            return await self._ask(lambda: self._journal.keep(kept, now, counts, marks, counted=through is None))
-
-    async def report(self, reports: Sequence[FraudReported], now: datetime) -> None:
-        await self._ask(lambda: self._journal.report(reports, now))
+            pending, now = self._unsettled(), utc_now()
+            return await self._ask(lambda: self._journal.keep(kept, now, pending, counted=through is None))
 
     def allowed(self, partition: int, counts: Iterable[tuple[int, int]], next_offset: int) -> None:
         """Count what was allowed and is not kept: so many by each of these records. What was counted is not counted again."""
@@ -83,21 +80,26 @@ class CardBooks:
         """How far decisions have been pushed: written down at the commit."""
         self._marks += marks
 
-    async def settle(self) -> None:
-        """Write down what was counted and marked; when it returns, all that was before the call is written."""
-        async with self._settling:
-            counts, marks = self._unsettled()
-            if counts or marks:
-                await self._ask(lambda: self._journal.settle(counts, marks))
+    def reported(self, reports: Iterable[FraudReported]) -> None:
+        """Frauds: counted at the commit, for they come a few at a time, and a transaction for each few is dear."""
+        self._reports += reports
 
-    def _unsettled(self) -> tuple[dict[int, Count], list[Mark]]:
+    async def settle(self) -> None:
+        """Write down what was counted, marked and reported; when it returns, all that was before the call is written."""
+        async with self._settling:
+            pending, now = self._unsettled(), utc_now()
+            if pending:
+                await self._ask(lambda: self._journal.settle(pending, now))
+
+    def _unsettled(self) -> Pending:
         """What is to be written down; it counts as written from now on, for a write that fails ends the worker."""
         counts = {partition: replace(self._counts[partition]) for partition in self._unwritten}
-        marks, self._marks = self._marks, []
+        pending = Pending(counts, self._marks, self._reports)
+        self._marks, self._reports = [], []
         for partition in self._unwritten:
             self._counts[partition].allowed = 0
         self._unwritten.clear()
-        return counts, marks
+        return pending
 
     async def unpublished(self, limit: int) -> list[Unpushed]:
         """The oldest decisions on the topic that the live channel may not have had."""

@@ -98,11 +98,10 @@ class CardDesk:
         self._count(batch, [] if all_kept else sheets, sheets, len(failures))
 
     async def report(self, batch: RecordBatch) -> None:
-        """Chargebacks: when it returns they are counted."""
+        """Chargebacks: they are counted before they are committed."""
         reports, failures = self._reports.decode_batch(batch.records)
         good = [report for report in reports if report is not None]
-        if good:
-            await self.books.report(good, utc_now())
+        self.books.reported(good)
         await deliver(self.producer, _dead(failures))
         RECORDS.labels(AGENT, "reported").inc(len(good))
         RECORDS.labels(AGENT, "failed").inc(len(failures))

@@ -59,6 +59,24 @@ class Count:
 
 
 @dataclass
+class Pending:
+    """What is written down along with the next transaction.
+
+    Attributes:
+        counts: by partition.
+        marks: how far decisions have been pushed.
+        reports: frauds; each counts once per transaction, under what was decided, or as allowed.
+    """
+
+    counts: Mapping[int, Count] = field(default_factory=dict)
+    marks: Sequence[Mark] = ()
+    reports: Sequence[FraudReported] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.counts or self.marks or self.reports)
+
+
+@dataclass
 class _Tally:
     decided: int = 0
     reported: int = 0
@@ -106,35 +124,33 @@ class CardJournal(Journal):
             return {row.partition: row.offset for row in connection.execute(query)}
 
     def keep(
-        self,
-        kept: Sequence[Kept],
-        seen_at: datetime,
-        counts: Mapping[int, Count] | None = None,
-        marks: Sequence[Mark] = (),
-        *,
-        counted: bool = False,
+        self, kept: Sequence[Kept], now: datetime, pending: Pending | None = None, *, counted: bool = False
     ) -> dict[DecisionKey, Decision]:
         """Write decisions down; returns those that stood there already.
 
         One to hold a transaction that was reported before counts under that decision from now on. Allowed ones count if they
-        are new, unless they have been `counted` as such; `counts` and `marks` are settled in the same transaction.
+        are new, unless they have been `counted` as such; what is `pending` is settled in the same transaction.
         """
         tallies = _Tallies()
         with self.transaction() as connection:
-            fresh = self._keep(connection, kept, seen_at)
+            fresh = self._keep(connection, kept, now)
             standing = {} if sum(fresh.values()) == len(kept) else _standing(connection, kept)
-            if counted:
-                fresh["allow"] = 0
             for action, n in fresh.items():
                 tallies.of(action).decided += n
-            self.count(connection, fresh)
+            if counted:
+                tallies.of("allow").decided = 0
             self._charge(connection, kept, standing, tallies)
-            self._settle(connection, counts or {}, marks, tallies)
+            self._settle(connection, pending or Pending(), now, tallies)
         return standing
 
-    def _keep(self, connection: Connection, kept: Sequence[Kept], seen_at: datetime) -> dict[str, int]:
+    def settle(self, pending: Pending, now: datetime) -> None:
+        """Write down what is pending."""
+        with self.transaction() as connection:
+            self._settle(connection, pending, now, _Tallies())
+
+    def _keep(self, connection: Connection, kept: Sequence[Kept], now: datetime) -> dict[str, int]:
         """Write decisions down; how many of each action did not stand there already."""
-        seen_ms, rows = round(seen_at.timestamp() * 1000), defaultdict[str, list[Row]](list)
+        seen_ms, rows = round(now.timestamp() * 1000), defaultdict[str, list[Row]](list)
         for each in kept:
             rows[each.decision.action].append(_decision_row(each, seen_ms))
         return {action: self._put_kept(connection, of) for action, of in rows.items()}
@@ -162,38 +178,26 @@ class CardJournal(Journal):
                 tallies.reported("allow", amount_usd, sign=-1)
                 tallies.reported(action, amount_usd)
 
-    def report(self, reports: Sequence[FraudReported], now: datetime) -> None:
-        """Count these frauds, each once per transaction: under what was decided, or as allowed."""
-        tallies = _Tallies()
-        first = {(report.user_id, report.transaction_id): report for report in reversed(reports)}
-        with self.transaction() as connection:
-            for keys in chunks(sorted(first)):
-                for action, amount_usd in connection.execute(_now_reported(keys)):
-                    tallies.reported(action, amount_usd)
-                for amount_usd in connection.scalars(self._put_reported, [_allowed(first[key], now) for key in keys]):
-                    tallies.reported("allow", amount_usd)
-            self._tally(connection, tallies)
-
-    def settle(self, counts: Mapping[int, Count], marks: Sequence[Mark] = ()) -> None:
-        """Write down what has been allowed, up to which offset, and how far decisions have been pushed."""
-        with self.transaction() as connection:
-            self._settle(connection, counts, marks, _Tallies())
-
-    def _settle(
-        self, connection: Connection, counts: Mapping[int, Count], marks: Sequence[Mark], tallies: _Tallies
-    ) -> None:
-        allowed = sum(count.allowed for count in counts.values())
-        tallies.of("allow").decided += allowed
-        rows = [{"partition": partition, "offset": count.offset} for partition, count in sorted(counts.items())]
-        self._mark(connection, [(mark.offset, mark.published, *mark.decision) for mark in marks])
-        execute(connection, self._put_count, rows)
-        self.count(connection, {"allow": allowed})
-        self._tally(connection, tallies)
-
-    def _tally(self, connection: Connection, tallies: _Tallies) -> None:
-        """In one order everywhere, so that two workers cannot lock each other's rows crosswise."""
-        rows = [{"action": action, **vars(tally)} for action, tally in sorted(tallies.by.items())]
+    def _settle(self, connection: Connection, pending: Pending, now: datetime, tallies: _Tallies) -> None:
+        counts = sorted(pending.counts.items())
+        tallies.of("allow").decided += sum(count.allowed for _, count in counts)
+        self._mark(connection, [(mark.offset, mark.published, *mark.decision) for mark in pending.marks])
+        execute(connection, self._put_count, ({"partition": at, "offset": count.offset} for at, count in counts))
+        self._report(connection, pending.reports, now, tallies)
+        # At last, and in one order everywhere, so that two workers cannot lock each other's rows crosswise.
+        self.count(connection, {action: tally.decided for action, tally in tallies.by.items()})
+        rows = ({"action": action, **vars(tally)} for action, tally in sorted(tallies.by.items()))
         execute(connection, self._add_tallies, [row for row in rows if row["decided"] or row["reported"]])
+
+    def _report(
+        self, connection: Connection, reports: Sequence[FraudReported], now: datetime, tallies: _Tallies
+    ) -> None:
+        first = {(report.user_id, report.transaction_id): report for report in reversed(reports)}
+        for keys in chunks(sorted(first)):
+            for action, amount_usd in connection.execute(_now_reported(keys)):
+                tallies.reported(action, amount_usd)
+            for amount_usd in connection.scalars(self._put_reported, [_allowed(first[key], now) for key in keys]):
+                tallies.reported("allow", amount_usd)
 
     def unpublished(self, partitions: Collection[int], limit: int) -> list[Unpushed]:
         """Decisions of these partitions that the live channel has not had, the oldest first, at most `limit`.

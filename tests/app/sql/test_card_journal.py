@@ -12,7 +12,7 @@ from app import codec
 from app.decisions import Action, Decision, Figure
 from app.events import FraudReported
 from app.predictions import Prediction
-from app.sql.card_journal import CardJournal, Count, Kept
+from app.sql.card_journal import CardJournal, Count, Kept, Pending
 from app.sql.journal import Journal, Unpushed
 from app.sql.ledger import ChargeTally, DecisionKey, Entry, Made, Mark, SubjectKey
 from app.sql.schema import metadata
@@ -62,6 +62,10 @@ def keep(journal: CardJournal, *decisions: Decision, amount: float = 100.0) -> d
     return journal.keep([kept(each, amount) for each in decisions], NOW)
 
 
+def mark(journal: CardJournal, *marks: Mark) -> None:
+    journal.settle(Pending(marks=marks), NOW)
+
+
 def report(name: str, amount: float = 100.0) -> FraudReported:
     return FraudReported(
         event_id=f"f-{name}", user_id="u", at=NOW, transaction_id=name, card_id="c", terminal_id="t", source="pos",
@@ -86,29 +90,29 @@ def test_a_held_transaction_is_there_to_be_asked_for_and_counts_once(journal: Ca
 
 def test_a_report_counts_once_under_what_was_decided(journal: CardJournal) -> None:
     keep(journal, decision("a"), amount=120.0)
-    journal.report([report("a"), report("a"), report("missed", 30.0)], NOW)
-    journal.report([report("missed", 30.0), report("a")], NOW)
+    journal.settle(Pending(reports=[report("a"), report("a"), report("missed", 30.0)]), NOW)
+    journal.settle(Pending(reports=[report("missed", 30.0), report("a")]), NOW)
     assert tallies(journal) == {"allow": (0, 1, 30.0), "block": (1, 1, 120.0)}
 
 
 def test_a_report_before_its_decision_counts_as_one_after_it(journal: CardJournal) -> None:
-    journal.report([report("a")], NOW)
+    journal.settle(Pending(reports=[report("a")]), NOW)
     assert tallies(journal) == {"allow": (0, 1, 100.0)}
     keep(journal, decision("a"))
     keep(journal, decision("a"))
-    journal.report([report("a")], NOW)
+    journal.settle(Pending(reports=[report("a")]), NOW)
     assert tallies(journal) == {"allow": (0, 0, 0.0), "block": (1, 1, 100.0)}
 
 
 def test_another_users_report_changes_nothing_of_mine(journal: CardJournal) -> None:
     keep(journal, decision("a"))
-    journal.report([msgspec.structs.replace(report("a", 5.0), user_id="somebody-else")], NOW)
+    journal.settle(Pending(reports=[msgspec.structs.replace(report("a", 5.0), user_id="somebody-else")]), NOW)
     assert tallies(journal) == {"allow": (0, 1, 5.0), "block": (1, 0, 0.0)}
 
 
 def test_what_is_allowed_is_counted_with_its_offset(journal: CardJournal) -> None:
-    journal.settle({1: Count(50, 40), 0: Count(9)})
-    journal.settle({1: Count(60, 10)})
+    journal.settle(Pending({1: Count(50, 40), 0: Count(9)}), NOW)
+    journal.settle(Pending({1: Count(60, 10)}), NOW)
     assert journal.counted([0, 1, 2]) == {0: 9, 1: 60}
     assert journal.actions() == {"allow": 50}
     assert journal.charge_tallies() == [ChargeTally("allow", 50, 0, 0.0)]
@@ -122,9 +126,9 @@ def test_an_allowed_one_that_is_kept_counts_when_it_is_written(journal: CardJour
 
 
 def test_what_was_counted_is_kept_and_not_counted_again(journal: CardJournal) -> None:
-    journal.settle({1: Count(50, 2)})
+    journal.settle(Pending({1: Count(50, 2)}), NOW)
     allowed, held = decision("a", "allow"), decision("b")
-    journal.keep([kept(allowed), kept(held)], NOW, {1: Count(60, 3)}, counted=True)
+    journal.keep([kept(allowed), kept(held)], NOW, Pending({1: Count(60, 3)}), counted=True)
     assert tallies(journal) == {"allow": (5, 0, 0.0), "block": (1, 0, 0.0)}
     assert journal.actions() == {"allow": 5, "block": 1}
     assert journal.counted([1]) == {1: 60}
@@ -135,20 +139,20 @@ def test_what_was_not_told_waits_and_what_was_never_pushed_comes_again_by_itself
     untold, told, never = decision("a"), decision("b", "review"), decision("c")
     keep(journal, untold, told, never)
     assert journal.unpublished([1], 10) == []
-    journal.settle({}, [Mark(DecisionKey.of(untold), 1, 5, published=False)])
-    journal.settle({}, [Mark(DecisionKey.of(told), 1, 6, published=True)])
+    mark(journal, Mark(DecisionKey.of(untold), 1, 5, published=False))
+    mark(journal, Mark(DecisionKey.of(told), 1, 6, published=True))
     assert journal.unpublished([1], 10) == [Unpushed(untold, TRACE, 1, 5)]
     assert journal.unpublished([0, 2], 10) == []
     rides = Journal(journal._engine)
     assert (rides.undelivered([1]), rides.unpublished([1], 10)) == ([], [])
-    journal.settle({}, [each.published() for each in journal.unpublished([1], 10)])
+    mark(journal, *(each.published() for each in journal.unpublished([1], 10)))
     assert journal.unpublished([1], 10) == []
 
 
 def test_what_the_store_knows_of_a_kept_transaction(journal: CardJournal) -> None:
     made = decision("a")
     keep(journal, made)
-    journal.settle({}, [Mark(DecisionKey.of(made), 1, 5, published=True)])
+    mark(journal, Mark(DecisionKey.of(made), 1, 5, published=True))
     subject = SubjectKey("u", "a")
     assert journal.predictions(subject) == [kept(made).prediction]
     receipt = journal.receipt(subject)
@@ -175,9 +179,9 @@ def test_a_user_sees_the_latest_of_rides_and_transactions(journal: CardJournal) 
 
 def test_what_is_held_is_remembered_for_as_long_as_it_may_be_disputed(journal: CardJournal) -> None:
     keep(journal, decision("a"))
-    journal.settle({}, [Mark(DecisionKey.of(decision("a")), 1, 5, published=True)])
+    mark(journal, Mark(DecisionKey.of(decision("a")), 1, 5, published=True))
     journal.prune(NOW + timedelta(days=150))
-    journal.report([report("a")], NOW + timedelta(days=150))
+    journal.settle(Pending(reports=[report("a")]), NOW + timedelta(days=150))
     assert tallies(journal)["block"] == (1, 1, 100.0)
     journal.prune(NOW + timedelta(days=181))
     with journal.connected() as connection:
