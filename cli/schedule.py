@@ -1,7 +1,6 @@
 """`millrace schedule`: runs the jobs when they are due; lists them, and what became of their runs."""
 
 import signal
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -78,7 +77,7 @@ def serve(settings: "Settings", jobs: Sequence["Job"]) -> None:
     """Run these jobs when they are due, until a signal comes; what a process of its own does."""
     from cli import jobs as shared
 
-    stop = _stopped_by_signals()
+    stop = stopped_by_signals()
     with shared.scheduler(settings, jobs) as scheduler:
         Console().print(_due_table(jobs, 3))
         scheduler.loop(stop, _tell)
@@ -149,14 +148,18 @@ def _tell(run: "Run") -> None:
     typer.echo(f"{datetime.now(UTC):%H:%M:%S} {run.job} as of {shown(run.as_of)} {run.state}{counts}")
 
 
-def _stopped_by_signals() -> threading.Event:
-    """Between runs a signal ends the loop; within one it ends the process, and the run is given back."""
+def stopped_by_signals() -> threading.Event:
+    """Set by the first signal: the run in hand is given back after its chunk. The second ends the process at once.
+
+    It raises nothing: an exception within a call to a database, or within an import, leaves it in pieces.
+    """
     stop = threading.Event()
 
     def end(_number: int, _frame: object) -> None:
         stop.set()
-        sys.exit(0)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
 
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
     return stop

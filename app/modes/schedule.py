@@ -7,7 +7,7 @@ it is planned once and done once, by whichever scheduler, and one whose worker w
 import logging
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -41,6 +41,10 @@ def quiet(_reached: int, _total: int) -> None:
     """No progress bar."""
 
 
+class Stopped(BaseException):
+    """The scheduler is to end: no failure of the run, which is given back."""
+
+
 @dataclass
 class Scheduler:
     """Everything a scheduler needs, passed in once.
@@ -59,19 +63,27 @@ class Scheduler:
 
     def tick(self) -> list[Run]:
         """Enter what has come due and run all that waits, job after job; the runs as they ended."""
-        ended = []
+        return list(self._each(quiet))
+
+    def _each(self, progress: Progress) -> Iterator[Run]:
         for job in self.jobs:
             self.enter(job)
             while claimed := self.runs.claim(job.name, self.clock(), job.retries):
-                ended.append(self.work(job, claimed))
-        return ended
+                yield self.work(job, claimed, progress)
 
     def loop(self, stop: threading.Event, told: Callable[[Run], None]) -> None:
-        """Tick until `stop` is set; `told` hears of each run that ended."""
+        """Tick until `stop` is set, within a run after the chunk in hand; `told` hears of each run that ended."""
+
+        def unless_stopped(_reached: int, _total: int) -> None:
+            if stop.is_set():
+                raise Stopped
+
         while not stop.is_set():
             try:
-                for run in self.tick():
+                for run in self._each(unless_stopped):
                     told(run)
+            except Stopped:
+                return
             except ServiceUnavailable as error:  # the book itself is away; what was claimed is taken over in time
                 log.warning("%s; looking again", error)
             stop.wait(self._pause().total_seconds())

@@ -1,6 +1,7 @@
 """`millrace schedule`, `millrace score` and `millrace simulate --customers`, as somebody types them."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from app.errors import ConfigurationError
 from cli.main import app
+from cli.schedule import stopped_by_signals
 
 Run = Callable[..., Result]
 AS_OF = ("--as-of", "2026-06-01T00:00Z")
@@ -76,6 +78,18 @@ def test_lists_when_jobs_are_due(run: Run) -> None:
 def test_a_scheduler_of_a_new_job_begins_with_its_next_due_time(run: Run) -> None:
     done = run("schedule", "--once", "--job", "churn", "--cron", "monthly", "--zone", "Asia/Tokyo")
     assert (done.exit_code, done.stdout) == (0, "nothing is due\n")
+
+
+def test_a_signal_interrupts_nothing_and_the_second_ends_at_once() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        stop = stopped_by_signals()
+        signal.raise_signal(signal.SIGTERM)  # an exception here might come within a call to the database
+        assert stop.is_set()
+        assert {signal.getsignal(number) for number in before} == {signal.SIG_DFL}
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """The scheduler on SQLite and on PostgreSQL: what is due is done once, whoever is there, whatever happens to them."""
 
+import itertools
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,7 +18,7 @@ from sqlalchemy import Engine, text
 from app.errors import ConfigurationError, ServiceUnavailable
 from app.modes.schedule import FIRST_PAUSE, LONGEST_PAUSE, Scheduler, pause
 from app.registry import Registry
-from app.sql.runs import Runs
+from app.sql.runs import Run, Runs
 from app.testing import Clock
 from tests.app.modes import jobs
 from tests.app.modes.jobs import DAY, MONDAY
@@ -193,6 +195,27 @@ def test_a_schedule_that_cannot_be_honoured_is_an_error_at_once(scheduler: Sched
     scheduler.jobs = [replace(jobs.doubles, zone="Atlantis")]
     with pytest.raises(ConfigurationError, match="Atlantis"):
         scheduler.tick()
+
+
+def test_a_scheduler_told_to_end_gives_its_run_back_after_the_chunk_in_hand(
+    runs: Runs, source: Engine, models: Registry, clock: Clock
+) -> None:
+    stop, told = threading.Event(), list[Run]()
+    chunks = itertools.count()
+
+    def during() -> None:
+        next(chunks)
+        stop.set()
+
+    scheduler = jobs.scheduler(runs, source, models, clock, jobs.variant(during))
+    scheduler.tick()
+    clock.advance(3600)
+    scheduler.loop(stop, told.append)
+    (given_back,) = runs.history("doubles", 5)
+    assert (given_back.state, given_back.tries, next(chunks)) == ("waiting", 0, 1)
+    assert told == []
+    jobs.scheduler(runs, source, models, clock).tick()
+    assert len(jobs.scores(runs, MONDAY)) == 35
 
 
 def test_several_schedulers_do_each_run_once_and_never_two_at_a_time(runs: Runs, start: Start) -> None:
