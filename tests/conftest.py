@@ -20,9 +20,9 @@ from testcontainers.core.waiting_utils import wait_for_logs
 from app import embedded
 from app.services.process import free_port
 from app.settings import Settings
-from tests.postgres import postgres
+from tests.postgres import database, postgres
 
-__all__ = ["postgres"]
+__all__ = ["database", "postgres"]
 
 MET = pytest.StashKey[list[str]]()
 KAFKA_IMAGE, REDIS_IMAGE = "apache/kafka:4.1.1", "redis:7-alpine"

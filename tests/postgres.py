@@ -1,15 +1,18 @@
-"""A PostgreSQL for the tests: the one MILLRACE_TEST_POSTGRES names, else one of our own, on a unix socket."""
+"""Databases for the tests. PostgreSQL: the one MILLRACE_TEST_POSTGRES names, else one of our own, on a unix socket."""
 
 import os
 import pwd
 import shutil
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.schema import CreateSchema, DropSchema
 
 DEBIAN = "/usr/lib/postgresql/*/bin"
 """Debian keeps the server's programs off the PATH."""
@@ -30,6 +33,21 @@ def postgres() -> Iterator[str]:
     # Not under pytest's own tmp_path: a unix socket's path may not exceed some 100 characters.
     with tempfile.TemporaryDirectory(prefix="millrace-pg-") as directory, _server(bindir, Path(directory)) as url:
         yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The url of an empty database of the test's own, on both kinds."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'test.db'}"
+        return
+    server, schema = create_engine(str(request.getfixturevalue("postgres"))), f"t{uuid.uuid4().hex[:10]}"
+    with server.begin() as connection:
+        connection.execute(CreateSchema(schema))
+    yield server.url.update_query_dict({"options": f"-csearch_path={schema}"}).render_as_string(hide_password=False)
+    with server.begin() as connection:
+        connection.execute(DropSchema(schema, cascade=True))
+    server.dispose()
 
 
 def _bindir() -> Path | None:

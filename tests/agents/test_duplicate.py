@@ -145,19 +145,14 @@ def test_what_was_known_before_the_batch_outdates_what_comes_with_it(tmp_path: P
     assert whole == [of for part in parts for one in part for of in originals(score(apart, one))] == [None] * 3
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def shared(request: pytest.FixtureRequest, url: str) -> str:
-    return url if request.param == "sqlite" else str(request.getfixturevalue("postgres"))
-
-
-def test_the_order_in_which_it_was_told_is_all_it_takes_to_say_it_again(shared: str, tmp_path: Path) -> None:
+def test_the_order_in_which_it_was_told_is_all_it_takes_to_say_it_again(database: str, tmp_path: Path) -> None:
     """Three workers at the same time, events out of order, in batches, some a second time by another worker."""
     rng = np.random.default_rng(3)
     events = [stream()[row] for row in rng.permutation(60)]
     batches = [events[start : start + 5] + events[start - 3 : start] for start in range(3, 60, 5)] + [events[:3]]
     workers = Queue[DuplicateIndex]()
     for _ in range(3):
-        workers.put(DuplicateIndex(shared))
+        workers.put(DuplicateIndex(database))
 
     def work(batch: list[ContentUploaded | ContentUpdated]) -> list[tuple[str, Any]]:
         worker = workers.get()

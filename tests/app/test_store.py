@@ -31,7 +31,7 @@ from app.sql.ledger import (
     SubjectKey,
     WeekKey,
 )
-from app.sql.schema import metadata, weekly_errors
+from app.sql.schema import weekly_errors
 from app.store import Store
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -39,15 +39,10 @@ R = SubjectKey("u1", "r")
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
-    url = f"sqlite:///{tmp_path / 'new' / 'store.db'}"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres")
-    journal = Journal.open(url)
-    yield journal
-    metadata.drop_all(journal._engine)
-    journal.close()
+@pytest.fixture
+def journal(database: str) -> Iterator[Journal]:
+    with closing(Journal.open(database)) as journal:
+        yield journal
 
 
 def case(subject: str, n: int = 0, user: str = "u1", revision: int = 0) -> Case:

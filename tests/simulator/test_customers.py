@@ -8,19 +8,17 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from app.errors import ConfigurationError
-from app.jobs.customers import customers, metadata, open_customers, purchases
+from app.jobs.customers import customers, open_customers, purchases
 from simulator.customers import People, fill, load_log
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 END = START + timedelta(days=365)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    url = f"sqlite:///{tmp_path / 'customers.db'}"
-    engine = open_customers(str(request.getfixturevalue("postgres")) if request.param == "postgresql" else url)
+@pytest.fixture
+def engine(database: str) -> Iterator[Engine]:
+    engine = open_customers(database)
     yield engine
-    metadata.drop_all(engine)
     engine.dispose()
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -27,11 +27,9 @@ from app.modes.consuming.read import reader
 from app.modes.stream import Loop, Ready
 from app.predictions import Prediction
 from app.settings import Settings
-from app.sql.run_schema import metadata, staging_metadata
 from app.sql.runs import Runs
 from app.testing import Events
 from app.topics import CARD_PREDICTIONS, DEAD_LETTERS, PREDICTIONS, RIDES, Topic, state_topic
-from tests.app.modes import jobs
 
 WORKER = Path(__file__).parent / "worker.py"
 _decoder = Decoder[Prediction](Prediction)
@@ -168,19 +166,8 @@ def start_worker(stage: Stage) -> Iterator[Callable[[str], subprocess.Popen[byte
         process.wait()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Of a database of the test's own, on both kinds."""
-    if request.param == "postgresql":
-        return str(request.getfixturevalue("postgres"))
-    return f"sqlite:///{tmp_path / 'book.db'}"
-
-
 @pytest.fixture
-def runs(url: str) -> Iterator[Runs]:
-    """The book of scheduled runs, empty, and again afterwards."""
-    runs = Runs.open(url, timedelta(seconds=30))
-    yield runs
-    for each in (metadata, staging_metadata, jobs.SCORES.metadata, jobs.numbers.metadata):
-        each.drop_all(runs.engine)
-    runs.close()
+def runs(database: str) -> Iterator[Runs]:
+    """The book of scheduled runs, empty."""
+    with closing(Runs.open(database, timedelta(seconds=30))) as runs:
+        yield runs

@@ -28,8 +28,8 @@ Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
-def source(runs: Runs, url: str) -> Iterator[Engine]:
-    engine = jobs.source(url, [float(row) for row in range(20, 55)])
+def source(runs: Runs, database: str) -> Iterator[Engine]:
+    engine = jobs.source(database, [float(row) for row in range(20, 55)])
     yield engine
     engine.dispose()
 
@@ -50,12 +50,12 @@ def scheduler(runs: Runs, source: Engine, models: Registry, clock: Clock) -> Sch
 
 
 @pytest.fixture
-def start(url: str, runs: Runs, source: Engine, models: Registry) -> Iterator[Start]:
+def start(database: str, runs: Runs, source: Engine, models: Registry) -> Iterator[Start]:
     """Starts a scheduler as a process of its own; those that are left are killed."""
     started: list[subprocess.Popen[str]] = []
 
     def run(now: datetime, lease_s: float, catch_up: str, *more: str) -> subprocess.Popen[str]:
-        arguments = (url, url, str(models.root), now.isoformat(), str(lease_s), catch_up, *more)
+        arguments = (database, database, str(models.root), now.isoformat(), str(lease_s), catch_up, *more)
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.app.modes.job_worker", *arguments],
             cwd=ROOT,

@@ -1,6 +1,7 @@
 """What is written down of card transactions: each counts once, whatever comes twice or in another order."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from app.predictions import Prediction
 from app.sql.card_journal import CardJournal, Count, Kept, Pending
 from app.sql.journal import Journal, Unpushed
 from app.sql.ledger import ChargeTally, DecisionKey, Entry, Made, Mark, SubjectKey
-from app.sql.schema import metadata
 from app.store import Store
 from app.testing import START as NOW
 from app.topics import CARD_PREDICTIONS, DECISIONS
@@ -23,15 +23,10 @@ from app.topics import CARD_PREDICTIONS, DECISIONS
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CardJournal]:
-    url = f"sqlite:///{tmp_path / 'store.db'}"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres")
-    journal = CardJournal.open(url)
-    yield journal
-    metadata.drop_all(journal._engine)
-    journal.close()
+@pytest.fixture
+def journal(database: str) -> Iterator[CardJournal]:
+    with closing(CardJournal.open(database)) as journal:
+        yield journal
 
 
 def decision(name: str, action: Action = "block") -> Decision:

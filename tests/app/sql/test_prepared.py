@@ -1,7 +1,6 @@
 """Statements past SQLAlchemy: the same rows, on SQLite and on PostgreSQL, in whatever order the parameters are named."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import (
@@ -27,13 +26,11 @@ marks = Table(
 )
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    url = f"sqlite:///{tmp_path / 'x.db'}" if request.param == "sqlite" else request.getfixturevalue("postgres")
-    engine = create_engine(url)
+@pytest.fixture
+def engine(database: str) -> Iterator[Engine]:
+    engine = create_engine(database)
     metadata.create_all(engine)
     yield engine
-    metadata.drop_all(engine)
     engine.dispose()
 
 

@@ -1,8 +1,8 @@
 """The book of a replay, on SQLite and on PostgreSQL alike."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -12,7 +12,7 @@ from app.modes.replay.book import LEASE, Advance, Book, Cut, LaneLost, unfinishe
 from app.modes.replay.plan import Chosen, Part, Plan, Span, TopicRange
 from app.modes.replay.rows import Columns
 from app.modes.replay.targets import insert_rows
-from app.sql.replay_schema import metadata, replayed
+from app.sql.replay_schema import replayed
 from app.sql.replays import Replays
 from app.testing import Clock
 
@@ -20,15 +20,10 @@ CHOSEN = Chosen("cost", "1")
 PLAN = Plan(chosen=(CHOSEN,), source=TopicRange(topic="rides"))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def replays(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Replays]:
-    url = f"sqlite:///{tmp_path / 'store.db'}"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres")
-    replays = Replays.open(url)
-    yield replays
-    metadata.drop_all(replays.engine)
-    replays.close()
+@pytest.fixture
+def replays(database: str) -> Iterator[Replays]:
+    with closing(Replays.open(database)) as replays:
+        yield replays
 
 
 @pytest.fixture

@@ -37,10 +37,10 @@ def reasons(runs: Runs) -> dict[str, str]:
         return {row.subject_id: row.problem for row in connection.execute(query)}
 
 
-def test_every_subject_ends_with_a_score_or_a_reason(url: str, runs: Runs, models: Registry) -> None:
+def test_every_subject_ends_with_a_score_or_a_reason(database: str, runs: Runs, models: Registry) -> None:
     values = [float(row) for row in range(20, 55)]
     values[3], values[11], values[12], values[34] = None, 13.0, 900.0, float("inf")  # type: ignore[call-overload]
-    ended = work(runs, jobs.source(url, values), models)
+    ended = work(runs, jobs.source(database, values), models)
     assert (ended.state, ended.scored, ended.problems) == ("done", 31, 4)
     assert reasons(runs) == {
         "n003": "there is no number",
@@ -52,8 +52,8 @@ def test_every_subject_ends_with_a_score_or_a_reason(url: str, runs: Runs, model
 
 
 def test_a_value_the_driver_cannot_read_costs_its_subject_alone(tmp_path: Path, models: Registry) -> None:
-    url = f"sqlite:///{tmp_path / 'numbers.db'}"  # PostgreSQL takes no such value in the first place
-    runs, source = Runs.open(url), jobs.source(url, [1.0, 2.0, 3.0])
+    database = f"sqlite:///{tmp_path / 'numbers.db'}"  # PostgreSQL takes no such value in the first place
+    runs, source = Runs.open(database), jobs.source(database, [1.0, 2.0, 3.0])
     with source.begin() as connection:
         connection.execute(text("UPDATE numbers SET number = 'two' WHERE id = 'n001'"))
     ended = work(runs, source, models)
@@ -62,21 +62,21 @@ def test_a_value_the_driver_cannot_read_costs_its_subject_alone(tmp_path: Path, 
     runs.close()
 
 
-def test_nobody_to_score_is_a_run_that_is_done(url: str, runs: Runs, models: Registry) -> None:
-    ended = work(runs, jobs.source(url, []), models)
+def test_nobody_to_score_is_a_run_that_is_done(database: str, runs: Runs, models: Registry) -> None:
+    ended = work(runs, jobs.source(database, []), models)
     assert (ended.state, ended.subjects, ended.scored, ended.problems) == ("done", 0, 0, 0)
 
 
-def test_what_is_wrong_with_all_is_wrong_with_the_run(url: str, runs: Runs, models: Registry) -> None:
-    ended = work(runs, jobs.source(url, [13.0] * 25), models)
+def test_what_is_wrong_with_all_is_wrong_with_the_run(database: str, runs: Runs, models: Registry) -> None:
+    ended = work(runs, jobs.source(database, [13.0] * 25), models)
     assert (ended.state, ended.attempt) == ("waiting", 1)
     assert "none of the first 10" in (ended.error or "")
     assert "13 is not doubled" in (ended.error or "")
     assert reasons(runs) == {}
 
 
-def test_a_run_done_again_replaces_the_old_rows_at_once(url: str, runs: Runs, models: Registry) -> None:
-    source = jobs.source(url, [float(row) for row in range(35)])
+def test_a_run_done_again_replaces_the_old_rows_at_once(database: str, runs: Runs, models: Registry) -> None:
+    source = jobs.source(database, [float(row) for row in range(35)])
     seen: list[int] = []
     job = jobs.variant(lambda: seen.append(len(jobs.scores(runs, MONDAY))))
     assert work(runs, source, models, job).problems == 1
@@ -91,8 +91,8 @@ def test_a_run_done_again_replaces_the_old_rows_at_once(url: str, runs: Runs, mo
     assert reasons(runs) == {}
 
 
-def test_another_as_of_time_leaves_the_first_alone(url: str, runs: Runs, models: Registry) -> None:
-    source = jobs.source(url, [1.0])
+def test_another_as_of_time_leaves_the_first_alone(database: str, runs: Runs, models: Registry) -> None:
+    source = jobs.source(database, [1.0])
     work(runs, source, models)
     runs.ask("doubles", MONDAY - DAY, again=False)
     claimed = runs.claim("doubles", MONDAY, 0)
@@ -101,11 +101,11 @@ def test_another_as_of_time_leaves_the_first_alone(url: str, runs: Runs, models:
     assert jobs.scores(runs, MONDAY) == jobs.scores(runs, MONDAY - DAY) == {"n000": 2.0}
 
 
-def test_a_worker_that_was_taken_for_dead_publishes_nothing(url: str, models: Registry) -> None:
+def test_a_worker_that_was_taken_for_dead_publishes_nothing(database: str, models: Registry) -> None:
     """To another, whose clock is an hour ahead, its lease is over, and the run is taken over in the middle of it."""
-    slow = Runs.open(url)
+    slow = Runs.open(database)
     quick = Runs(slow.engine, wall=lambda: datetime.now(UTC) + timedelta(hours=1))
-    source = jobs.source(url, [float(row) for row in range(20, 45)])
+    source = jobs.source(database, [float(row) for row in range(20, 45)])
     taken: list[Run] = []
 
     def overtake() -> None:
@@ -124,11 +124,11 @@ def test_a_worker_that_was_taken_for_dead_publishes_nothing(url: str, models: Re
     slow.close()
 
 
-def test_a_run_that_is_stopped_is_given_back(url: str, runs: Runs, models: Registry) -> None:
+def test_a_run_that_is_stopped_is_given_back(database: str, runs: Runs, models: Registry) -> None:
     def stop() -> None:
         raise SystemExit
 
-    source = jobs.source(url, [1.0])
+    source = jobs.source(database, [1.0])
     with pytest.raises(SystemExit):
         work(runs, source, models, jobs.variant(stop))
     given = runs.get("doubles", MONDAY)
@@ -138,8 +138,8 @@ def test_a_run_that_is_stopped_is_given_back(url: str, runs: Runs, models: Regis
     source.dispose()
 
 
-def test_a_worker_that_is_lost_each_time_is_given_up(url: str) -> None:
-    runs = Runs.open(url, timedelta(0))
+def test_a_worker_that_is_lost_each_time_is_given_up(database: str) -> None:
+    runs = Runs.open(database, timedelta(0))
     runs.ask("doubles", MONDAY, again=False)
     for attempt in (1, 2, 3):
         claimed = runs.claim("doubles", MONDAY, retries=2)
