@@ -14,6 +14,8 @@ from app.modes.consuming.fetching import CROWDED_WAIT_MS, SharedFetches
 from app.modes.consuming.group import Group
 from app.modes.consuming.progress import RecordBatch
 
+RECORDS = 40
+
 Answer = Callable[[], Awaitable[Any]]
 
 
@@ -147,11 +149,19 @@ async def test_whatever_is_no_fetch_goes_straight_through(fetches: SharedFetches
 
 
 class Counting(SharedFetches):
-    wanted = asked = 0
+    """Tells when as many fetches as there are records have been answered without a question of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wanted = self.asked = 0
+        self.shared = asyncio.Event()
 
     async def _send(self, consumer: Any, send: Any, node_id: int, request: Any, **options: Any) -> Any:
         self.wanted += isinstance(request, FetchRequest)
-        return await super()._send(consumer, send, node_id, request, **options)
+        answer = await super()._send(consumer, send, node_id, request, **options)
+        if self.wanted - self.asked >= RECORDS:
+            self.shared.set()
+        return answer
 
     def _ask(self, *args: Any) -> Any:
         self.asked += 1
@@ -165,7 +175,7 @@ async def test_groups_of_one_process_each_get_every_record_of_shared_fetches(sta
     def handler(name: str) -> Any:
         async def handle(batch: RecordBatch) -> None:
             seen[name] += [int(record.value or b"") for record in batch.records]
-            if all(len(values) == 40 for values in seen.values()):
+            if all(len(values) == RECORDS for values in seen.values()):
                 complete.set()
 
         return handle
@@ -190,11 +200,12 @@ async def test_groups_of_one_process_each_get_every_record_of_shared_fetches(sta
     async with asyncio.timeout(20):
         for _ in groups:
             await ready.acquire()
-        for number in range(40):
+        for number in range(RECORDS):
             await stage.put([Outgoing(stage.topic.name, b"k", b"%d" % number)])
         await complete.wait()
+        await fetches.shared.wait()  # idle groups go on asking the same
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
-    assert all(values == list(range(40)) for values in seen.values())
-    assert 0 < fetches.asked < fetches.wanted / 2
+    assert all(values == list(range(RECORDS)) for values in seen.values())
+    assert fetches.asked > 0
