@@ -7,11 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple, Self, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Dialect,
     Engine,
     Insert,
     Row,
@@ -49,6 +51,7 @@ from app.sql.ledger import (
     Truth,
     WeekKey,
 )
+from app.sql.prepared import Prepared
 from app.sql.schema import actions, cases, decisions, live_errors, outcomes, predictions, weekly_errors
 from app.store import Store, engine_for
 
@@ -73,13 +76,6 @@ class Unpushed(NamedTuple):
         if self.partition is None or self.offset is None:
             raise ValueError(f"{self.decision.decision_id} is not on the topic yet")
         return Mark(DecisionKey.of(self.decision), self.partition, self.offset, published=True)
-
-
-class Written(NamedTuple):
-    """What came of writing: how many decisions of each action are new, and those that stood there already."""
-
-    fresh: Mapping[str, int]
-    standing: dict[DecisionKey, Decision]
 
 
 class Journal(Store):
@@ -173,28 +169,20 @@ class Journal(Store):
         was not, or of a transaction whose end was never heard of. What stands is what must be pushed.
         """
         with self.transaction() as connection:
-            return self.write(connection, entry, marks).standing
-
-    def write(self, connection: Connection, entry: Entry, marks: Sequence[Mark] = ()) -> "Written":
-        """`save`, within a transaction of the caller's."""
-        execute(connection, self._put_case, map(_case_row, entry.cases.values()))
-        execute(connection, self._put_prediction, map(_answer_row, entry.answers))
-        fresh = self._decide(connection, entry.decisions)
-        execute(connection, self._put_truth, (_truth_row(truth, entry.at) for truth in entry.truths))
-        execute(connection, self._add_errors, _error_rows(entry.errors))
-        execute(connection, self._add_weekly, _weekly_rows(entry.errors))
-        self.count(connection, fresh)
-        self.mark(connection, marks)
-        all_fresh = sum(fresh.values()) == len(entry.decisions)
-        return Written(fresh, {} if all_fresh else _standing(connection, entry.decisions))
+            execute(connection, self._put_case, map(_case_row, entry.cases.values()))
+            execute(connection, self._put_prediction, map(_answer_row, entry.answers))
+            fresh = self._decide(connection, entry.decisions)
+            execute(connection, self._put_truth, (_truth_row(truth, entry.at) for truth in entry.truths))
+            execute(connection, self._add_errors, _error_rows(entry.errors))
+            execute(connection, self._add_weekly, _weekly_rows(entry.errors))
+            self.count(connection, fresh)
+            execute(connection, _MARK, map(_mark_row, marks))
+            all_fresh = sum(fresh.values()) == len(entry.decisions)
+            return {} if all_fresh else _standing(connection, entry.decisions)
 
     def count(self, connection: Connection, decided: Mapping[str, int]) -> None:
         """Add to how often each action was decided."""
         execute(connection, self._add_actions, _action_rows(decided))
-
-    def mark(self, connection: Connection, marks: Sequence[Mark]) -> None:
-        """Write down how far decisions have been pushed."""
-        execute(connection, _MARK, map(_mark_row, marks))
 
     def _decide(self, connection: Connection, made: Sequence[Made]) -> dict[str, int]:
         """Write decisions down; how many of each action did not stand there already."""
@@ -270,11 +258,17 @@ def added(into: Callable[[Table], Upsert], table: Table, *names: str) -> Insert:
 
 
 def execute(connection: Connection, statement: Insert | Update, rows: Iterable[Values]) -> int:
-    """Execute for all rows; how many the database has taken."""
+    """Execute for all rows, which name the same columns in the same order; how many the database has taken."""
     listed = list(rows)
     if not listed:
         return 0
-    return connection.execute(statement, listed, execution_options={"preserve_rowcount": True}).rowcount
+    ready = _ready(statement, tuple(listed[0]), connection.dialect)
+    return ready(connection, [ready.row(values) for values in listed])
+
+
+@lru_cache(maxsize=64)
+def _ready(statement: Insert | Update, names: tuple[str, ...], dialect: Dialect) -> Prepared:
+    return Prepared(statement, names, dialect)
 
 
 def _standing(connection: Connection, made: Sequence[Made]) -> dict[DecisionKey, Decision]:

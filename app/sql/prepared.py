@@ -4,7 +4,7 @@ For tables that take thousands of rows a second (`app.sql.card_journal`): SQLAlc
 columns before SQLite sees it, as long as SQLite then takes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -17,26 +17,33 @@ class Prepared:
     """A statement whose parameters are given as tuples.
 
     Args:
-        statement: every parameter named, or every column of the table for an insert.
-        names: the parameters, in the order of a row; two at least. Values are not converted: what SQLAlchemy's types do with
-            them must be done before.
+        statement: every parameter named; of an insert, the columns.
+        names: the parameters, in the order of a row; two at least.
         dialect: of the database.
     """
 
     def __init__(self, statement: Insert | Update, names: Sequence[str], dialect: Dialect) -> None:
-        compiled = statement.compile(dialect=dialect)
+        columns = [name for name in names if name in statement.table.columns] if isinstance(statement, Insert) else None
+        compiled = statement.compile(dialect=dialect, column_keys=columns)
         self._sql, self._names = str(compiled), tuple(names)
         taken = compiled.params.keys()
         if set(taken) != set(names):
             raise ValueError(f"the statement takes {sorted(taken)}, not {sorted(names)}")
+        types = (compiled.binds[name].type.dialect_impl(dialect) for name in names)
+        self._processors = [kind.bind_processor(dialect) for kind in types]
         self._order: itemgetter[Any] | None = None
         if compiled.positiontup is not None:
             places = [self._names.index(name) for name in compiled.positiontup]
             self._order = None if places == list(range(len(names))) else itemgetter(*places)
         self._named = compiled.positiontup is None
 
+    def row(self, values: Mapping[str, Any]) -> Row:
+        """The values, by the names and in their order, as SQLAlchemy's types hand them to the driver."""
+        given = zip(self._processors, values.values(), strict=True)
+        return tuple([value if process is None else process(value) for process, value in given])
+
     def __call__(self, connection: Connection, rows: Sequence[Row]) -> int:
-        """Execute for all rows; how many the database has taken."""
+        """Execute for all rows, whose values are taken as they are; how many the database has taken."""
         if not rows:
             return 0
         given: list[Any] = list(rows)

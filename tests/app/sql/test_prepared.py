@@ -1,6 +1,7 @@
 """Statements past SQLAlchemy: the same rows, on SQLite and on PostgreSQL, in whatever order the parameters are named."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from sqlalchemy import (
@@ -19,10 +20,19 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.sql.prepared import Prepared
+from app.sql.schema import Instant
 
 metadata = MetaData()
 marks = Table(
     "prepared_marks", metadata, Column("a", String(8), primary_key=True), Column("n", Integer), Column("b", LargeBinary)
+)
+
+moments = Table(
+    "prepared_moments",
+    metadata,
+    Column("name", String(8), primary_key=True),
+    Column("at", Instant),
+    Column("left_out", Integer),
 )
 
 
@@ -50,4 +60,14 @@ def test_it_writes_and_counts_what_the_database_took(engine: Engine) -> None:
 
 def test_names_that_are_not_the_statements_are_refused(engine: Engine) -> None:
     with pytest.raises(ValueError, match="the statement takes"):
-        Prepared(marks.insert(), ["a", "n"], engine.dialect)
+        Prepared(marks.insert(), ["a", "nobody"], engine.dialect)
+
+
+def test_values_are_converted_as_their_types_want_them(engine: Engine) -> None:
+    put = Prepared(moments.insert(), ["at", "name"], engine.dialect)
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    with engine.begin() as connection:
+        put(connection, [put.row({"at": noon.astimezone(timezone(timedelta(hours=5))), "name": "noon"})])
+        assert connection.execute(select(moments.c.at, moments.c.name, moments.c.left_out)).all() == [
+            (noon, "noon", None)
+        ]
