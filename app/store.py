@@ -4,7 +4,8 @@ The gateway reads here; the decision worker writes, through the `Journal` of `ap
 `asyncio.to_thread`. Every method raises `ServiceUnavailable("database")` when the database does not answer.
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from math import sqrt
@@ -44,6 +45,7 @@ from app.sql.schema import (
     live_errors,
     metadata,
     predictions,
+    weekly_charges,
     weekly_errors,
 )
 from app.topics import DECISIONS, predictions_of
@@ -123,12 +125,18 @@ class Store:
     def charge_tallies(self) -> list[ChargeTally]:
         """How card transactions were decided, and which of them were reported as frauds, from allow to block."""
         with self.connected() as connection:
-            rows = {row.action: row for row in connection.execute(select(charge_tallies))}
-        return [
-            ChargeTally(action, row.decided, row.reported, row.reported_usd)
-            for action in CHOICES
-            if (row := rows.get(action))
-        ]
+            return _tallies(connection.execute(select(charge_tallies)).all())
+
+    def weekly_charges(self) -> dict[str, list[ChargeTally]]:
+        """The same by the week of the transaction's event time in UTC, the oldest first: "2026-W47".
+
+        What was allowed and not kept is counted without its time: of "allow" only the frauds are here.
+        """
+        weeks = defaultdict[str, list[Row[Any]]](list)
+        with self.connected() as connection:
+            for row in connection.execute(select(weekly_charges).order_by(weekly_charges.c.week)):
+                weeks[row.week].append(row)
+        return {week: _tallies(rows) for week, rows in weeks.items()}
 
     def receipt(self, subject: SubjectKey) -> dict[str, object] | None:
         """Where everything about the subject lies in the log, and when each hop happened.
@@ -241,6 +249,12 @@ def _tune_sqlite(connection: Any, _record: object) -> None:
     """Readers do not wait for the writer (WAL), and a commit survives kill -9; only a power cut may take the last ones."""
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _tallies(rows: Sequence[Row[Any]]) -> list[ChargeTally]:
+    """From allow to block."""
+    by = {row.action: ChargeTally(row.action, row.decided, row.reported, row.reported_usd) for row in rows}
+    return [by[action] for action in CHOICES if action in by]
 
 
 def _of(table: Table, subject: SubjectKey) -> Select[Any]:

@@ -7,7 +7,7 @@ which has been counted (docs/decisions/0006); one that is kept is one row (docs/
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, and_, bindparam, false, select, tuple_, update
@@ -18,9 +18,9 @@ from app.decisions import Decision
 from app.events import FraudReported
 from app.predictions import Prediction
 from app.sql.journal import Aged, Journal, Unpushed, added, chunks, execute
-from app.sql.ledger import DecisionKey, Mark
+from app.sql.ledger import DecisionKey, Mark, iso_week
 from app.sql.prepared import Prepared, Row
-from app.sql.schema import Instant, card_decisions, charge_counts, charge_tallies, charges
+from app.sql.schema import Instant, card_decisions, charge_counts, charge_tallies, charges, weekly_charges
 
 REPORTED_WITHIN = timedelta(days=180)
 """Besides the store's retention. Card schemes let a fraud be disputed for 120 days (Visa, Mastercard)."""
@@ -85,17 +85,26 @@ class _Tally:
 
 @dataclass
 class _Tallies:
-    """Changes by action."""
+    """Changes by action, and by week and action."""
 
     by: dict[str, _Tally] = field(default_factory=dict)
+    weekly: dict[tuple[str, str], _Tally] = field(default_factory=dict)
 
     def of(self, action: str) -> _Tally:
         return self.by.setdefault(action, _Tally())
 
-    def reported(self, action: str, amount_usd: float, sign: int = 1) -> None:
-        tally = self.of(action)
-        tally.reported += sign
-        tally.reported_usd += sign * amount_usd
+    def in_week(self, week: str, action: str) -> _Tally:
+        return self.weekly.setdefault((week, action), _Tally())
+
+    def decided(self, action: str, week: str | None, n: int) -> None:
+        self.of(action).decided += n
+        if week is not None:
+            self.in_week(week, action).decided += n
+
+    def reported(self, action: str, week: str, amount_usd: float, sign: int = 1) -> None:
+        for tally in (self.of(action), self.in_week(week, action)):
+            tally.reported += sign
+            tally.reported_usd += sign * amount_usd
 
 
 class CardJournal(Journal):
@@ -105,8 +114,10 @@ class CardJournal(Journal):
         super().__init__(engine)
         insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
         put_charge = insert(charges).on_conflict_do_nothing()
-        self._put_reported = put_charge.returning(charges.c.amount_usd)
-        self._add_tallies = added(insert, charge_tallies, "decided", "reported", "reported_usd")
+        self._put_reported = put_charge.returning(*_WHOSE, charges.c.amount_usd)
+        self._add_tallies, self._add_weekly_charges = (
+            added(insert, table, "decided", "reported", "reported_usd") for table in (charge_tallies, weekly_charges)
+        )
         put = insert(charge_counts)
         self._put_count = put.on_conflict_do_update(
             index_elements=[charge_counts.c.partition], set_={"offset": put.excluded.offset}
@@ -135,8 +146,8 @@ class CardJournal(Journal):
         with self.transaction() as connection:
             fresh = self._keep(connection, kept, now)
             standing = {} if sum(fresh.values()) == len(kept) else _standing(connection, kept)
-            for action, n in fresh.items():
-                tallies.of(action).decided += n
+            for (action, week), n in fresh.items():
+                tallies.decided(action, week, n)
             if counted:
                 tallies.of("allow").decided = 0
             self._charge(connection, kept, standing, tallies)
@@ -148,12 +159,13 @@ class CardJournal(Journal):
         with self.transaction() as connection:
             self._settle(connection, pending, now, _Tallies())
 
-    def _keep(self, connection: Connection, kept: Sequence[Kept], now: datetime) -> dict[str, int]:
-        """Write decisions down; how many of each action did not stand there already."""
-        seen_ms, rows = round(now.timestamp() * 1000), defaultdict[str, list[Row]](list)
+    def _keep(self, connection: Connection, kept: Sequence[Kept], now: datetime) -> dict[tuple[str, str | None], int]:
+        """Write decisions down; how many of each action, and of the week where they hold, did not stand there already."""
+        seen_ms, rows = round(now.timestamp() * 1000), defaultdict[tuple[str, str | None], list[Row]](list)
         for each in kept:
-            rows[each.decision.action].append(_decision_row(each, seen_ms))
-        return {action: self._put_kept(connection, of) for action, of in rows.items()}
+            action, event_at = each.decision.action, each.decision.event_at
+            rows[action, None if action == "allow" else _week(event_at)].append(_decision_row(each, seen_ms))
+        return {of: self._put_kept(connection, some) for of, some in rows.items()}
 
     def _charge(
         self,
@@ -163,20 +175,21 @@ class CardJournal(Journal):
         tallies: _Tallies,
     ) -> None:
         """All that hold, at once; one by one only where some were there before, reported already or of a second delivery."""
-        rows = [
-            (made.user_id, made.subject_id, made.action, each.amount_usd, False, self._instant(made.at))
+        held = [
+            (made, each.amount_usd)
             for each in kept
             if (made := standing.get(DecisionKey.of(each.decision), each.decision) if standing else each.decision)
             and made.action != "allow"
         ]
+        rows = [(m.user_id, m.subject_id, m.action, usd, False, self._instant(m.at)) for m, usd in held]
         if self._put_charge(connection, rows) == len(rows):
             return
-        for user_id, subject_id, action, *_ in rows:
-            these = and_(charges.c.user_id == user_id, charges.c.subject_id == subject_id)
-            was_allowed = update(charges).where(these, charges.c.action == "allow").values(action=action)
+        for made, _ in held:
+            these = and_(charges.c.user_id == made.user_id, charges.c.subject_id == made.subject_id)
+            was_allowed = update(charges).where(these, charges.c.action == "allow").values(action=made.action)
             for amount_usd in connection.scalars(was_allowed.returning(charges.c.amount_usd)):
-                tallies.reported("allow", amount_usd, sign=-1)
-                tallies.reported(action, amount_usd)
+                tallies.reported("allow", _week(made.event_at), amount_usd, sign=-1)
+                tallies.reported(made.action, _week(made.event_at), amount_usd)
 
     def _settle(self, connection: Connection, pending: Pending, now: datetime, tallies: _Tallies) -> None:
         counts = sorted(pending.counts.items())
@@ -188,16 +201,22 @@ class CardJournal(Journal):
         self.count(connection, {action: tally.decided for action, tally in tallies.by.items()})
         rows = ({"action": action, **vars(tally)} for action, tally in sorted(tallies.by.items()))
         execute(connection, self._add_tallies, [row for row in rows if row["decided"] or row["reported"]])
+        weekly = sorted(tallies.weekly.items())
+        execute(
+            connection,
+            self._add_weekly_charges,
+            [{"week": week, "action": action, **vars(tally)} for (week, action), tally in weekly],
+        )
 
     def _report(
         self, connection: Connection, reports: Sequence[FraudReported], now: datetime, tallies: _Tallies
     ) -> None:
         first = {(report.user_id, report.transaction_id): report for report in reversed(reports)}
         for keys in chunks(sorted(first)):
-            for action, amount_usd in connection.execute(_now_reported(keys)):
-                tallies.reported(action, amount_usd)
-            for amount_usd in connection.scalars(self._put_reported, [_allowed(first[key], now) for key in keys]):
-                tallies.reported("allow", amount_usd)
+            for *key, action, amount_usd in connection.execute(_now_reported(keys)):
+                tallies.reported(action, _week(first[*key].made_at), amount_usd)
+            for *key, amount_usd in connection.execute(self._put_reported, [_allowed(first[key], now) for key in keys]):
+                tallies.reported("allow", _week(first[*key].made_at), amount_usd)
 
     def unpublished(self, partitions: Collection[int], limit: int) -> list[Unpushed]:
         """Decisions of these partitions that the live channel has not had, the oldest first, at most `limit`.
@@ -225,6 +244,13 @@ _MARK = (
 )
 
 
+_WHOSE = charges.c.user_id, charges.c.subject_id
+
+
+def _week(event_at: datetime) -> str:
+    return iso_week(event_at.astimezone(UTC))
+
+
 def _as_it_is(value: datetime | None) -> datetime | None:
     return value
 
@@ -249,10 +275,10 @@ def _standing(connection: Connection, kept: Sequence[Kept]) -> dict[DecisionKey,
 
 
 def _now_reported(keys: Sequence[tuple[str, str]]) -> Any:
-    """Of these transactions, those that were decided and not reported until now; returns what was decided, and on how much."""
+    """Of these transactions, those that were decided and not reported until now: which, what was decided, and on how much."""
     these = tuple_(charges.c.user_id, charges.c.subject_id).in_(keys)
     marked = update(charges).where(these, ~charges.c.reported).values(reported=True)
-    return marked.returning(charges.c.action, charges.c.amount_usd)
+    return marked.returning(*_WHOSE, charges.c.action, charges.c.amount_usd)
 
 
 def _allowed(report: FraudReported, now: datetime) -> dict[str, Any]:

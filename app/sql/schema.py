@@ -125,7 +125,8 @@ actions = Table(
     Column("n", BigInteger, nullable=False),
 )
 
-card_decisions = Table(  # a transaction that is kept: opening event, prediction and decision in one row (docs/decisions/0010)
+# A transaction that is kept: opening event, prediction and decision in one row (docs/decisions/0010).
+card_decisions = Table(
     "card_decisions",
     metadata,
     Column("user_id", String(64), primary_key=True),
@@ -161,6 +162,16 @@ charges = Table(  # transactions that were held, and those that were reported as
 charge_tallies = Table(
     "charge_tallies",
     metadata,
+    Column("action", String(16), primary_key=True),
+    Column("decided", BigInteger, nullable=False),
+    Column("reported", BigInteger, nullable=False),
+    Column("reported_usd", Float(53), nullable=False),
+)
+
+weekly_charges = Table(  # the same by the week of the transaction; of what was allowed, only the frauds
+    "weekly_charges",
+    metadata,
+    Column("week", String(8), primary_key=True),
     Column("action", String(16), primary_key=True),
     Column("decided", BigInteger, nullable=False),
     Column("reported", BigInteger, nullable=False),

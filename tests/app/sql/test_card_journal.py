@@ -15,7 +15,7 @@ from app.events import FraudReported
 from app.predictions import Prediction
 from app.sql.card_journal import CardJournal, Count, Kept, Pending
 from app.sql.journal import Journal, Unpushed
-from app.sql.ledger import ChargeTally, DecisionKey, Entry, Made, Mark, SubjectKey
+from app.sql.ledger import ChargeTally, DecisionKey, Entry, Made, Mark, SubjectKey, iso_week
 from app.store import Store
 from app.testing import START as NOW
 from app.topics import CARD_PREDICTIONS, DECISIONS
@@ -97,6 +97,31 @@ def test_a_report_before_its_decision_counts_as_one_after_it(journal: CardJourna
     keep(journal, decision("a"))
     journal.settle(Pending(reports=[report("a")]), NOW)
     assert tallies(journal) == {"allow": (0, 0, 0.0), "block": (1, 1, 100.0)}
+
+
+def test_what_was_held_and_reported_is_tallied_by_the_week_of_the_transaction(journal: CardJournal) -> None:
+    last, this = NOW - timedelta(days=7), NOW
+    made = [
+        msgspec.structs.replace(decision(name), event_at=at) for name, at in (("a", last), ("b", this), ("c", this))
+    ]
+    keep(journal, *made, decision("d", "review"), decision("kept", "allow"), amount=50.0)
+    keep(journal, *made)
+    told = [msgspec.structs.replace(report(name), made_at=at) for name, at in (("a", last), ("b", this))]
+    before = msgspec.structs.replace(report("late", 50.0), made_at=last)
+    journal.settle(Pending({1: Count(9, 4)}, reports=[*told, before, report("missed", 30.0)]), NOW + timedelta(days=7))
+    keep(journal, msgspec.structs.replace(decision("late", "review"), event_at=last), amount=50.0)
+    assert journal.weekly_charges() == {
+        iso_week(last): [
+            ChargeTally("allow", 0, 0, 0.0),
+            ChargeTally("review", 1, 1, 50.0),
+            ChargeTally("block", 1, 1, 50.0),
+        ],
+        iso_week(this): [
+            ChargeTally("allow", 0, 1, 30.0),
+            ChargeTally("review", 1, 0, 0.0),
+            ChargeTally("block", 2, 1, 50.0),
+        ],
+    }
 
 
 def test_another_users_report_changes_nothing_of_mine(journal: CardJournal) -> None:
