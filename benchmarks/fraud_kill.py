@@ -40,7 +40,7 @@ from benchmarks.fraud_parts import (
     rows_since,
     worker,
 )
-from benchmarks.fraud_sustained import CARDS, GROUPS, Load, generator, tallying, told
+from benchmarks.fraud_sustained import CARDS, GROUPS, Load, drained, generator, told
 from simulator.bank import MOST_TERMINALS
 from simulator.wire import card_id, holder_id, terminal_id
 
@@ -98,9 +98,7 @@ async def _found(
 ) -> Killed:
     """Every transaction's fate, and what the probe says of the state."""
     async with ends_of(settings) as ends:  # of a broker that is back
-        async with tallying(settings, ends, since) as tally:
-            await tally.drained()
-        await caught_up(settings, ends, GROUPS[0])
+        await drained(settings, ends)
         fate = await audit(settings, run, made, since)
         values = await _probe(settings, load, ends)
     both = [pair for pair in values.values() if len(pair) == _WORKERS]

@@ -231,7 +231,7 @@ async def caught_up(settings: Settings, ends: Ends, group: str) -> None:
             with suppress(KafkaError):
                 committed = await admin.list_consumer_group_offsets(group)
             now = await ends.places(sorted({place.topic for place in committed}))
-            lag = sum(end - committed[place].offset for place, end in now.items() if place in committed)
+            lag = sum(end - (committed[place].offset if place in committed else 0) for place, end in now.items())
             if committed and lag <= 0:
                 return
             if lag != before:

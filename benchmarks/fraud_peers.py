@@ -20,7 +20,7 @@ import uvloop
 from app.events import TransactionMade
 from app.settings import read_settings
 from app.topics import TRANSACTIONS
-from benchmarks.fraud_task import Task
+from benchmarks.fraud_task import Read, Task
 
 TOPICS = [topic.name for topic in TRANSACTIONS.values()]
 AT_ONCE = 10_000
@@ -63,7 +63,7 @@ def confluent(kafka: str, task: Task, output: str) -> None:
         for (topic, partition), found in records.items():
             events = task.decode([message.value() for message in found])
             offsets, stamps = [m.offset() for m in found], [m.timestamp()[1] for m in found]
-            for answers in task.columns(events, topic, partition, offsets, stamps):
+            for answers in task.columns(Read(events, topic, partition, offsets, stamps)):
                 producer.produce(output, answers, partition=partition)
             producer.poll(0)
         producer.flush()
@@ -91,7 +91,7 @@ async def aiokafka(kafka: str, task: Task, output: str) -> None:
         for where, found in (await consumer.getmany(timeout_ms=100)).items():
             events = task.decode([record.value for record in found])
             offsets, stamps = [r.offset for r in found], [r.timestamp for r in found]
-            said = task.columns(events, where.topic, where.partition, offsets, stamps)
+            said = task.columns(Read(events, where.topic, where.partition, offsets, stamps))
             sent += [await producer.send(output, each, partition=where.partition) for each in said]
         if sent:
             await asyncio.gather(*sent)
@@ -134,10 +134,12 @@ async def faust(kafka: str, task: Task, output: str, in_columns: bool = False) -
                 offsets = [each.message.offset for each in found]
                 stamps = [int(each.message.timestamp * 1000) for each in found]
                 if in_columns:
-                    for columns in task.columns(events, topic, partition, offsets, stamps):
+                    for columns in task.columns(Read(events, topic, partition, offsets, stamps)):
                         await answers.send(value=columns, partition=partition)
                     continue
-                for event, answer in zip(events, task.singly(events, topic, partition, offsets, stamps), strict=True):
+                for event, answer in zip(
+                    events, task.singly(Read(events, topic, partition, offsets, stamps)), strict=True
+                ):
                     await answers.send(key=event.card_id, value=answer)
 
     app.agent(app.topic(*TOPICS, value_type=Transaction))(score)
@@ -155,7 +157,7 @@ def quix(kafka: str, task: Task, output: str) -> None:
 
     def score(value: dict[str, Any], key: bytes, timestamp_ms: int, headers: object) -> bytes:  # noqa: ARG001 - theirs
         where = message_context()
-        return task.singly([_event(value)], where.topic, where.partition, [where.offset], [timestamp_ms])[0]
+        return task.singly(Read([_event(value)], where.topic, where.partition, [where.offset], [timestamp_ms]))[0]
 
     for topic in topics:
         app.dataframe(topic).apply(score, metadata=True).to_topic(answers)
@@ -175,7 +177,7 @@ def quix_sink(kafka: str, task: Task, output: str) -> None:
                 found = list(items)
                 events = [_event(item.value) for item in found]
                 offsets, stamps = [item.offset for item in found], [item.timestamp for item in found]
-                for answers in task.columns(events, batch.topic, batch.partition, offsets, stamps):
+                for answers in task.columns(Read(events, batch.topic, batch.partition, offsets, stamps)):
                     producer.produce(output, answers, partition=batch.partition)
                 producer.poll(0)
             producer.flush()

@@ -7,6 +7,7 @@ what differs is the machinery around it.
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -20,6 +21,16 @@ from app.registry import open_registry
 from app.settings import Settings
 
 AGENT = "fraud"
+
+
+class Read(NamedTuple):
+    """Events of one partition, in order, and where they lie."""
+
+    events: Sequence[TransactionMade]
+    topic: str
+    partition: int
+    offsets: Sequence[int]
+    timestamps_ms: Sequence[int]
 
 
 class Task:
@@ -36,41 +47,20 @@ class Task:
         """Many at once."""
         return self._decoder.decode_lines(b"\n".join(values))
 
-    def columns(
-        self,
-        events: Sequence[TransactionMade],
-        topic: str,
-        partition: int,
-        offsets: Sequence[int],
-        timestamps_ms: Sequence[int],
-    ) -> list[bytes]:
+    def columns(self, read: Read) -> list[bytes]:
         """The predictions on events of one partition, in order, as records of `MOST_ROWS` at most."""
-        return [self._encode(batch) for batch in self._batches(events, topic, partition, offsets, timestamps_ms)]
+        return [self._encode(batch) for batch in self._batches(read)]
 
-    def singly(
-        self,
-        events: Sequence[TransactionMade],
-        topic: str,
-        partition: int,
-        offsets: Sequence[int],
-        timestamps_ms: Sequence[int],
-    ) -> list[bytes]:
+    def singly(self, read: Read) -> list[bytes]:
         """The same, one record to each."""
-        batches = self._batches(events, topic, partition, offsets, timestamps_ms)
-        return [self._encode(said) for batch in batches for said in batch.rows()]
+        return [self._encode(said) for batch in self._batches(read) for said in batch.rows()]
 
-    def _batches(
-        self,
-        events: Sequence[TransactionMade],
-        topic: str,
-        partition: int,
-        offsets: Sequence[int],
-        timestamps_ms: Sequence[int],
-    ) -> Iterator[PredictionBatch]:
+    def _batches(self, read: Read) -> Iterator[PredictionBatch]:
+        events, partition = read.events, read.partition
         agent = self._agent
         scores = agent.score(self._model, events, self._state(partition))
         at, details = datetime.now(UTC), Details.of(scores.details).columns()
-        latencies_ms = np.maximum(at.timestamp() * 1000 - np.array(timestamps_ms, np.float64), 0.0).round(3)
+        latencies_ms = np.maximum(at.timestamp() * 1000 - np.array(read.timestamps_ms, np.float64), 0.0).round(3)
         for first in range(0, len(events), MOST_ROWS):
             some = slice(first, min(first + MOST_ROWS, len(events)))
             made = events[some]
@@ -79,7 +69,7 @@ class Task:
                 model=agent.name,
                 version=self._version,
                 unit=agent.unit,
-                topic=topic,
+                topic=read.topic,
                 partition=partition,
                 at=at,
                 event_id=[event.event_id for event in made],
@@ -87,7 +77,7 @@ class Task:
                 user_id=[event.user_id for event in made],
                 key=[event.key for event in made],
                 event_at=[event.at for event in made],
-                offset=list(offsets[some]),
+                offset=list(read.offsets[some]),
                 value=scores.values[some].tolist(),
                 latency_ms=latencies_ms[some].tolist(),
                 detail={name: column[some] for name, column in details.items()},
