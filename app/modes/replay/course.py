@@ -20,7 +20,7 @@ from app.errors import ConfigurationError, InvalidMessage
 from app.modes.consuming.read import Reader, reader
 from app.modes.replay.merging import merged
 from app.modes.replay.plan import Order, Part, Place, Span
-from app.modes.scoring.state import stands
+from app.modes.scoring.state import STANDS, stands
 from app.predictions import PredictionBatch
 
 _offset = attrgetter("offset")
@@ -167,16 +167,27 @@ async def settled(all_stages: AsyncIterator[Stage], within: int = UNSETTLED) -> 
 
 
 def stage_of(record: Record, place: Place, first: int, end: int, span: Span) -> Stage | None:
-    """Where the state stood before this batch of answers; `None` where it does not say, or it is none of the span's."""
-    places = [Place(part.topic, part.partition) for part in span.parts]
+    """Where the state stood before this batch of answers; `None` where it does not say, or it is none of the span's.
+
+    Raises `InvalidMessage` for a place that there is not: on the way there, nothing would be read in order any more.
+    """
+    last = ends(span)
     try:
         told = stands(record.headers)
     except InvalidMessage:
         return None  # anybody may write to a topic
-    if told is None or place not in places:
+    if told is None or place not in last:
         return None
     stood = {Place(*where): offset for where, offset in told.items()}
-    return Stage(place, {**{each: stood.get(each, 0) for each in places}, place: first}, end)
+    before = {**{each: stood.get(each, 0) for each in last}, place: first}
+    for each, offset in (*before.items(), (place, end)):
+        if not 0 <= offset <= last[each]:
+            raise InvalidMessage(
+                f"{record.topic}/{record.partition}@{record.offset} says that its state had come to {offset} on "
+                f"{each.topic}/{each.partition}, which ends at {last[each]}: somebody else wrote it, or that topic was made anew",
+                STANDS,
+            )
+    return Stage(place, before, end)
 
 
 class _Cursor:

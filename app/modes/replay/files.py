@@ -14,7 +14,7 @@ from app.errors import ConfigurationError
 from app.events import OPENING, AnyEvent, Event
 from app.modes.replay.decoding import union
 from app.modes.replay.plan import Part, Rows, Span
-from app.modes.replay.sources import LANE_RECORDS, SLICE_RECORDS, Slice, sliced
+from app.modes.replay.sources import LANE_RECORDS, SLICE_RECORDS, Slice, slice_records, sliced
 from app.modes.replay.tables import CsvTable, ParquetTable, QueryTable, Table
 from app.modes.stream import heard, inputs
 from app.topics import TOPICS, Topic
@@ -37,7 +37,8 @@ class RowSource:
             bounds = [(0, count)]
         else:
             bounds = [(first, min(first + LANE_RECORDS, count)) for first in range(0, count, LANE_RECORDS)]
-        return [Span((Part(self._label, 0, first, first, end),)) for first, end in bounds if end > first]
+        state = agent.state is not None
+        return [Span((Part(self._label, 0, first, first, end),), state=state) for first, end in bounds if end > first]
 
     def decoder(self, agent: Agent) -> Decoder[AnyEvent]:
         """Of all the agent reads and hears: one table may hold what comes on several topics."""
@@ -49,7 +50,7 @@ class RowSource:
 
     async def slices(self, span: Span, position: int) -> AsyncGenerator[Slice, None]:
         (part,) = span.parts
-        async for records in sliced(self._records(part, position), self._most):
+        async for records in sliced(self._records(part, position), slice_records(span, self._most)):
             yield Slice(records, records[-1].offset + 1 - part.first)
 
     async def _records(self, part: Part, position: int) -> AsyncIterator[list[Record]]:

@@ -94,11 +94,13 @@ class Span(Struct, frozen=True):
     Attributes:
         order: for a state over several topics: how they were read live, as far as that is known.
         told: for a state that workers share: likewise, the same agent's predictions on every partition.
+        state: whether an agent reads it that keeps a state, which is written down with every slice.
     """
 
     parts: tuple[Part, ...]
     order: Order | None = None
     told: tuple[Order, ...] = ()
+    state: bool = False
 
     @property
     def topics(self) -> tuple[str, ...]:

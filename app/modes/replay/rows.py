@@ -5,16 +5,19 @@ Between the scoring of `app.modes.scoring.process` and the targets.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Self
 
 import msgspec
 
 from app.agent import Agent
+from app.codec import Record
 from app.events import OPENING, AnyEvent
 from app.modes.replay.plan import Span
 from app.modes.scoring.process import Failed, Scored
 from app.predictions import Stage
+
+_LAST_MS = 253_402_214_400_000  # the last day there is a date for, 9999-12-31
 
 _encode = msgspec.json.Encoder().encode
 
@@ -41,23 +44,32 @@ class Answers:
         return sum(len(rows) for _, rows in self.parts)
 
     def add(self, scored: Scored, span: Span, within: Callable[[datetime], bool] | None) -> None:
-        """Take in what was scored, but for what was read only to move a state; `within` asks for the event's time."""
+        """Take in what was scored, but for what was read only to move a state; `within` asks for the event's time.
+
+        What cannot be decoded says no time, and goes by when it was logged.
+        """
         if within is None and all(part.first == part.start for part in span.parts):
             self.parts.append((scored, _rows(self.agent, scored)))
             self.failed += scored.failed
             return
         starts = span.starts
-        counts = [
-            record.offset >= starts[record[:2]] and (within is None or within(event.at))
-            for record, event in zip(scored.records, scored.events, strict=True)
-        ]
-        self.parts.append((scored, [row for row in _rows(self.agent, scored) if counts[row]]))
-        passed = {record[:3] for record, count in zip(scored.records, counts, strict=True) if not count}
+
+        def counts(record: Record, at: datetime) -> bool:
+            return record.offset >= starts[record[:2]] and (within is None or within(at))
+
+        seen = [counts(record, event.at) for record, event in zip(scored.records, scored.events, strict=True)]
+        self.parts.append((scored, [row for row in _rows(self.agent, scored) if seen[row]]))
+        at = {record[:3]: count for record, count in zip(scored.records, seen, strict=True)}
         self.failed += [
             failed
             for failed in scored.failed
-            if failed.record.offset >= starts[failed.record[:2]] and failed.record[:3] not in passed
+            if at.get(failed.record[:3], counts(failed.record, _logged(failed.record)))
         ]
+
+
+def _logged(record: Record) -> datetime:
+    """By the broker's clock, or by that of a producer, who may say anything."""
+    return datetime.fromtimestamp(min(max(record.timestamp_ms, 0), _LAST_MS) / 1000, UTC)
 
 
 def _rows(agent: Agent, scored: Scored) -> Sequence[int]:

@@ -28,9 +28,9 @@ SLICE_RECORDS, SLICE_BYTES = 8_192, 8 << 20
 """Of one transaction: a tenth of a second of work, which is what a kill -9 costs, and memory that is bounded too when every
 record is an upload of 100 kB: four slices are in hand, at 1 kB a ride."""
 
-MIXED_SLICE_RECORDS = 32_768
-"""Of a state over several topics, which is written down with every slice: 0.14 s of processor time for that of `fraud` with 25,000
-cards, beside half a second for so many records; and 8 MB of transactions."""
+STATE_SLICE_RECORDS = 32_768
+"""Of an agent with a state, which is written down with every slice: 0.14 s of processor time for that of `fraud` with 25,000
+cards, beside half a second for so many records; of `duration`, a tenth of all it needs instead of a quarter."""
 
 LANE_RECORDS = 131_072
 """A partition of an agent without state is cut so fine that workers that join late still find something to do."""
@@ -105,7 +105,7 @@ class TopicSource:
             remembers = agent.state is not None
             parts = [part for topic in wanted for part in await self._ranges.asked(topic, remembers)]
             pieces = parts if remembers else [piece for part in parts for piece in _pieces(part)]
-            cuts = [Span((piece,)) for piece in pieces]
+            cuts = [Span((piece,), state=remembers) for piece in pieces]
         return [span for span in cuts if span.size]
 
     def mixes(self, agent: Agent) -> bool:
@@ -124,7 +124,7 @@ class TopicSource:
                 by_number[part.partition].append(part if topic in wanted else _only_known(part))
         told = [_only_known(part) for topic in self._heard(agent) for part in await self._ranges.whole(topic)]
         asked = {number: own for number, own in by_number.items() if any(part.start < part.end for part in own)}
-        return [Span((*own, *told), orders.get(number)) for number, own in sorted(asked.items())]
+        return [Span((*own, *told), orders.get(number), state=True) for number, own in sorted(asked.items())]
 
     def decoder(self, agent: Agent) -> Decoder[AnyEvent]:
         topics = [*self._inputs(agent), *self._heard(agent)]
@@ -133,10 +133,8 @@ class TopicSource:
         return MixedDecoder({topic.name: topic.messages for topic in topics})
 
     def slices(self, span: Span, position: int) -> AsyncGenerator[Slice, None]:
-        if len(span.parts) == 1:
-            return self._single(span, position)
-        whole = span.order is not None and self._most == SLICE_RECORDS  # unless a limited rate asks for small ones
-        return self._merged(span, position, MIXED_SLICE_RECORDS if whole else self._most)
+        most = slice_records(span, self._most)
+        return self._single(span, position, most) if len(span.parts) == 1 else self._merged(span, position, most)
 
     @property
     def within(self) -> Within | None:
@@ -153,12 +151,12 @@ class TopicSource:
             raise ConfigurationError(f"agent {agent.name} does not read {self._wanted.topic}; it reads {known}")
         return chosen
 
-    async def _single(self, span: Span, position: int) -> AsyncGenerator[Slice, None]:
+    async def _single(self, span: Span, position: int, most: int) -> AsyncGenerator[Slice, None]:
         (part,) = span.parts
         if position >= span.size:
             return
         async with reader(self._brokers, part.topic, part.partition) as source:
-            async for records in sliced(source.records(part.first + position, part.end), self._most):
+            async for records in sliced(source.records(part.first + position, part.end), most):
                 yield Slice(records, records[-1].offset + 1 - part.first)
                 position = records[-1].offset + 1 - part.first
         if position < span.size:
@@ -200,11 +198,21 @@ def _only_known(part: Part) -> Part:
     return Part(part.topic, part.partition, part.first, part.end, part.end)
 
 
+def slice_records(span: Span, most: int) -> int:
+    """Records of a slice: more of a span with a state, unless a limited rate asks for small ones."""
+    return STATE_SLICE_RECORDS if span.state and most == SLICE_RECORDS else most
+
+
 async def sliced(pieces: AsyncIterator[Sequence[Record]], most: int) -> AsyncIterator[list[Record]]:
     """The same records in slices of `most` records or `SLICE_BYTES`; their borders rest on the records alone."""
     waiting: list[Record] = []
     size = 0
     async for records in pieces:
+        added = sum([len(record.value) for record in records if record.value])
+        if len(waiting) + len(records) < most and size + added < SLICE_BYTES:
+            waiting += records
+            size += added
+            continue
         for record in records:
             waiting.append(record)
             size += len(record.value or b"")

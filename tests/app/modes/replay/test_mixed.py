@@ -18,7 +18,7 @@ from sqlalchemy import select
 from app import topic_admin
 from app.bus import Outgoing
 from app.codec import Decoder, Record, encode
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, InvalidMessage
 from app.events import AnyTransaction, FraudReported, TransactionMade
 from app.modes.consuming.read import reader
 from app.modes.replay.course import Stage, along, settled, stage_of
@@ -257,6 +257,19 @@ def stage(topic: str, end: int, **before: int) -> Stage:
 def test_predictions_that_do_not_say_where_a_state_stood(stood: bytes | None) -> None:
     record = Record("p", 0, 0, 0, None, b"", () if stood is None else ((STANDS, stood),))
     assert stage_of(record, Place("a", 0), 0, 1, Span((Part("a", 0, 0, 0, 9),))) is None
+
+
+@pytest.mark.parametrize("offset", [-1, 10, 10**15, 10**25])
+def test_a_place_that_there_is_not_is_an_error(offset: int) -> None:
+    """Whoever forges one would have everything behind it read in some other order, or wait for a way back for ever."""
+    record = Record("p", 0, 4, 0, None, b"", ((STANDS, b'{"a/0": 0, "b/1": %d}' % offset),))
+    span = Span((Part("a", 0, 0, 0, 9), Part("b", 1, 0, 0, 9)))
+    with pytest.raises(InvalidMessage, match=r"p/0@4 says that its state had come to .* on b/1, which ends at 9"):
+        stage_of(record, Place("a", 0), 0, 1, span)
+    honest = record._replace(headers=((STANDS, b'{"b/1": 9}'),))
+    assert stage_of(honest, Place("a", 0), 3, 9, span) == Stage(Place("a", 0), {Place("a", 0): 3, Place("b", 1): 9}, 9)
+    with pytest.raises(InvalidMessage, match="on a/0, which ends at 9"):
+        stage_of(honest, Place("a", 0), 0, offset, span)
 
 
 async def test_a_state_that_was_taken_back_goes_on_from_there() -> None:

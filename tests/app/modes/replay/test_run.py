@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ from app.modes.replay.verify import verify
 from app.modes.stream import Loop
 from app.predictions import Prediction
 from app.registry import Registry, shipped_root
-from app.testing import Events
+from app.testing import START, Events
 from app.topics import REPLAYED
 from tests.app.modes.replay.faults import Died, Once
 
@@ -113,6 +114,21 @@ async def test_a_range_in_time_knows_what_came_before(rides: Any, desk: Any) -> 
     part = await desk.done("part", "duration", desk.source(rides.topic.name, since=since))
     assert part == [row for row in whole if events[row[2]] >= since]
     assert 0 < len(part) < len(whole)
+
+
+@pytest.mark.parametrize("agent", ["cost", "duration"])
+async def test_what_cannot_be_read_is_of_the_time_it_was_logged_at(rides: Any, desk: Any, agent: str) -> None:
+    """It says no other; so it is noted of a range it was logged in, and of no other."""
+    logged = datetime.now(UTC)
+    for run, wanted, noted in (
+        ("then", {"since": START, "until": START + timedelta(hours=1)}, 0),
+        ("now", {"since": logged - timedelta(minutes=5)}, 1),
+        ("ever", {}, 1),
+    ):
+        source = desk.source(rides.topic.name, **wanted)
+        book = await desk.begun(run, agent, source)
+        await desk.worker(book, agent, source).run()
+        assert book.standing().failed == noted, run
 
 
 async def test_a_range_of_offsets(rides: Any, desk: Any) -> None:
