@@ -8,8 +8,8 @@ import random
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property, lru_cache
 from typing import NamedTuple, Protocol, overload
 
@@ -127,7 +127,7 @@ class KafkaProducer:
         self._brokers, self._client_id = brokers, client_id
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
-        self._sending = set[asyncio.Future[None]]()
+        self._sending, self._sent = 0, asyncio.Event()
 
     async def start(self) -> AIOKafkaProducer:
         """Connect, if not connected. Raises `DeliveryFailed` when no broker answers."""
@@ -154,26 +154,25 @@ class KafkaProducer:
         """See `Producer.send`."""
         if not records:
             return []
-        with self._awaited():
-            async with _kafka_errors_as_ours():
+        self._sending += 1
+        try:
+            async with asyncio.timeout(DELIVERY_DEADLINE_S):
                 return await self._deliver(records)
+        except MessageSizeTooLargeError as error:
+            raise InvalidMessage(f"larger than its topic takes: {error}") from error
+        except KafkaError as error:
+            raise DeliveryFailed(f"{type(error).__name__}: {error}") from error
+        except TimeoutError as error:
+            raise DeliveryFailed(f"not acknowledged within {DELIVERY_DEADLINE_S:.0f} s") from error
+        finally:
+            self._sending -= 1
+            self._sent.set()
 
     async def _deliver(self, records: Sequence[Outgoing]) -> Sequence[Delivered]:
         producer = await self.start()
         if len(records) >= _WHOLE_BATCHES_FROM or any(r.key is None and r.value is None for r in records):
             return await _send_batches(producer, records)  # also for empty records, which `send` asserts against
         return await _send_each(producer, records)
-
-    @contextmanager
-    def _awaited(self) -> Iterator[None]:
-        """Something is being sent, and `close` waits for it."""
-        done = asyncio.get_running_loop().create_future()
-        self._sending.add(done)
-        try:
-            yield
-        finally:
-            self._sending.discard(done)
-            done.set_result(None)
 
     async def post(self, records: Sequence[Outgoing]) -> None:
         """See `Producer.post`; a broker that takes nothing is waited for no longer than `POST_S`."""
@@ -185,8 +184,9 @@ class KafkaProducer:
 
     async def close(self) -> None:
         """Deliver what is being sent and disconnect; what was only posted may take `CLOSE_S`."""
-        if self._sending:
-            await asyncio.wait(self._sending)  # each ends by its own deadline
+        while self._sending:  # each ends by its own deadline
+            self._sent.clear()
+            await self._sent.wait()
         async with self._starting:
             producer, self._producer = self._producer, None
             if producer is not None:
@@ -208,19 +208,6 @@ async def _stop(producer: AIOKafkaProducer) -> None:
             await asyncio.wait({sender}, timeout=POST_S)
         producer._message_accumulator.fail_all(KafkaTimeoutError())  # noqa: SLF001
         await producer.client.close()
-
-
-@asynccontextmanager
-async def _kafka_errors_as_ours() -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(DELIVERY_DEADLINE_S):
-            yield
-    except MessageSizeTooLargeError as error:
-        raise InvalidMessage(f"larger than its topic takes: {error}") from error
-    except KafkaError as error:
-        raise DeliveryFailed(f"{type(error).__name__}: {error}") from error
-    except TimeoutError as error:
-        raise DeliveryFailed(f"not acknowledged within {DELIVERY_DEADLINE_S:.0f} s") from error
 
 
 async def _send_each(producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> list[Delivered]:
