@@ -83,6 +83,11 @@ class _Held:
         if latest is None or given.order > latest.order:
             self.latest[answer[1:]] = given
 
+    def lacks(self, case: Case, model: str) -> bool:
+        """Whether the model is expected, and has not answered."""
+        answered = ((event_id, by) for event_id, by, _ in self.answers)
+        return model in EXPECTED[case.kind] and (case.event_id, model) not in answered
+
     def figures(self, case: Case) -> dict[str, Figure]:
         """The figures a decision rests on: of each expected model the first answer, in the order of the policy."""
         first: dict[str, Figure] = {}
@@ -205,9 +210,9 @@ class Join:
             return
         effects.entry.answers.append(Answer(prediction, position.partition, position.offset))
         case = held.cases.get(prediction.event_id) if prediction.stage == "initial" else None
-        before = held.figures(case) if case else {}
+        awaited = case is not None and held.lacks(case, prediction.model)
         self._measure(held, answer, said(prediction), effects)
-        if case and len(before) < len(held.figures(case)):
+        if case and awaited:
             self._consider(held, case, effects)
 
     def _measure(self, held: _Held, answer: AnswerId, given: Said, effects: Effects) -> None:
