@@ -58,7 +58,8 @@ class BatchRoutes:
 
     async def errors(self, request: Request) -> Response:
         self._door.admit(request.headers, STATUS_READ)
-        return answer({"errors": await self._off_loop(self._reads.errors)})
+        errors, cards = await self._off_loop(lambda: (self._reads.errors(), self._reads.cards()))
+        return answer({"errors": errors, "cards": cards})
 
     async def reports(self, request: Request) -> Response:
         self._door.admit(request.headers, STATUS_READ)

@@ -1,4 +1,4 @@
-"""What the batch page reads: runs and their scores, live errors by week, what-if reports. Synchronous.
+"""What the batch page reads: runs and their scores, live errors and the worth of card decisions by week, what-if reports. Synchronous.
 
 But for the store everything is opened when it is first asked for: most gateways never are, and a job's declaration brings its model's library along.
 """
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import Connection, Table, func, select
 
+from app.costs import Costs
+from app.sql.card_figures import WeeklyWorth, weekly
 from app.sql.ledger import WeeklyError
 from app.store import Store, answering
 from gateway.problems import Refused
@@ -31,10 +33,10 @@ _SAMPLE = 2000
 
 
 class BatchReads:
-    """Args: `database_url` is the predictions database, `store` what is open of it; the replays lie beside it."""
+    """Args: `database_url` is the predictions database, `store` what is open of it, `costs` the stated ones; the replays lie beside it."""
 
-    def __init__(self, database_url: str, store: Store) -> None:
-        self._url, self._store = database_url, store
+    def __init__(self, database_url: str, store: Store, costs: Costs) -> None:
+        self._url, self._store, self._costs = database_url, store, costs
 
     def close(self) -> None:
         """Disconnect from what was opened."""
@@ -75,6 +77,10 @@ class BatchReads:
     def errors(self) -> list[WeeklyError]:
         """How wrong each model has been live, week by week, the oldest first."""
         return self._store.weekly_errors()
+
+    def cards(self) -> list[WeeklyWorth]:
+        """What the card decisions were worth, week by week, the oldest first."""
+        return weekly(self._store.weekly_charges(), self._costs)
 
     def reports(self) -> list[dict[str, Any]]:
         """The head of every what-if report, newest first."""

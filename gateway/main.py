@@ -94,10 +94,11 @@ def create_app(
     if settings.kafka is None or settings.redis is None:
         raise ConfigurationError("the gateway needs MILLRACE_KAFKA and MILLRACE_REDIS; `millrace up` starts its own")
     redis = connect(settings.redis)
-    hub, reads, outbox = Hub(settings.redis), Reads(store, Costs.of(settings)), Outbox(producer)
+    hub, costs, outbox = Hub(settings.redis), Costs.of(settings), Outbox(producer)
+    reads = Reads(store, costs)
     live = Live(hub, LiveLog(redis), reads.snapshot, limits or Limits())
     status = Status(Books(settings.kafka), reads, redis.ping, lambda: live.connections)
-    batch = BatchReads(settings.database_url, store)
+    batch = BatchReads(settings.database_url, store, costs)
     tokens, fallen = Tokens(read_secret(settings)), asyncio.Event()
     gateway = Gateway(settings, tokens, hub, outbox, asks, reads, batch, live, status, fallen)
 

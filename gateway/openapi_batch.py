@@ -21,7 +21,12 @@ def paths() -> Json:
         "/v1/batch/runs": {"get": operation("The latest runs of scheduled jobs", None, _READ, STATUS_READ)},
         "/v1/batch/scores/{job}": {"get": scores},
         "/v1/batch/errors": {
-            "get": operation("Each model's live error, week by week, the oldest first", None, _READ, STATUS_READ)
+            "get": operation(
+                "Each model's live error and the worth of the card decisions, week by week, the oldest first",
+                None,
+                _READ,
+                STATUS_READ,
+            )
         },
         "/v1/batch/reports": {"get": operation("What-if reports, newest first", None, _READ, STATUS_READ)},
         "/v1/batch/reports/{run}/{model}": {"get": one},

@@ -18,6 +18,7 @@ from app.sql.ledger import Entry, ErrorKey, ErrorSum, WeekKey
 from app.sql.replay_schema import whatif, whatif_actions, whatif_errors
 from app.sql.replays import Replays
 from app.sql.runs import Runs
+from app.sql.schema import weekly_charges
 from app.testing import Clock
 from simulator.customers import People, fill
 
@@ -113,6 +114,20 @@ async def test_live_errors_come_week_by_week(operator: httpx.AsyncClient, settin
         ("2026-W43", "duration", "2", 2, 3.0, 1.0),
         ("2026-W44", "duration", "2", 1, 1.0, -1.0),
     ]
+
+
+async def test_what_the_card_decisions_were_worth_comes_week_by_week(
+    operator: httpx.AsyncClient, settings: Settings
+) -> None:
+    weeks = [("2026-W43", "block", 4, 3, 300.0), ("2026-W43", "allow", 0, 1, 40.0), ("2026-W44", "review", 2, 0, 0.0)]
+    names = ("week", "action", "decided", "reported", "reported_usd")
+    with closing(Journal.open(settings.database_url)) as journal, journal.transaction() as connection:
+        connection.execute(weekly_charges.insert(), [dict(zip(names, row, strict=True)) for row in weeks])
+    first, second = (await operator.get("/v1/batch/errors")).json()["cards"]
+    assert (first["week"], first["precision"], first["recall"], first["saved_usd"]) == ("2026-W43", 0.75, 0.75, 325.0)
+    assert (second["week"], second["reviewed"], second["precision"], second["recall"]) == ("2026-W44", 2, 0.0, None)
+    assert second["saved_usd"] == -10.0
+    assert "allowed" not in first  # what is allowed and not kept is counted, without its time
 
 
 async def test_only_operators_may_look(client: httpx.AsyncClient) -> None:
