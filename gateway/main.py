@@ -22,6 +22,7 @@ from app.bus import KafkaProducer, Producer
 from app.costs import Costs
 from app.errors import ConfigurationError, MillraceError, ServiceUnavailable
 from app.live_log import LiveLog, connect
+from app.modes.consuming.lifecycle import settle
 from app.registry import open_registry
 from app.settings import Settings
 from app.store import Store
@@ -228,6 +229,7 @@ async def serve(settings: Settings) -> None:
     asker = kafka_asker(settings, agent.names())
     await asker.start()
     running = server(settings, producer, store, asker)
+    settle()
     try:
         await running.serve()
     finally:

@@ -1,6 +1,6 @@
 """How a worker process lives and ends: signals, exit codes, and what is set once for speed.
 
-Used by `app.modes.stream` and `decision.worker`; a supervisor restarts whatever exits.
+Used by `app.modes.stream`, `decision.serving` and `gateway.main`; a supervisor restarts whatever exits.
 """
 
 import asyncio
