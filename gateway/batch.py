@@ -1,6 +1,6 @@
-"""The batch page and its calls: scheduled runs, their scores, live errors by week, and what-if reports. For operators: `status:read`.
+"""The batch page and its calls: scheduled runs, their scores, live errors and card decisions by week, what-if reports.
 
-`batch_reads` has the queries; `static/js/batch*.js` draws what they give.
+For operators: `status:read`. `batch_reads` has the queries; `static/js/batch*.js` draws what they give.
 """
 
 from contextlib import suppress

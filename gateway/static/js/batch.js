@@ -2,6 +2,7 @@
 
 import { byId, setText } from "./dom.js";
 import { Feed } from "./feed.js";
+import { showCards } from "./batch_cards.js";
 import { showErrors } from "./batch_errors.js";
 import { showRuns } from "./batch_runs.js";
 import { showScores } from "./batch_scores.js";
@@ -39,11 +40,12 @@ async function openReport(report) {
 async function load() {
   if (!(await feed.signIn())) return;
   byId("signin").hidden = true;
-  const [{ runs }, { errors }, { reports }] = await Promise.all(["runs", "errors", "reports"].map((what) => feed.ask(`/v1/batch/${what}`)));
+  const [{ runs }, { errors, cards }, { reports }] = await Promise.all(["runs", "errors", "reports"].map((what) => feed.ask(`/v1/batch/${what}`)));
   showRuns(runs, (run) => void attempt(() => openRun(run)));
   const first = runs.find((run) => run.state === "done");
   for (const panel of ["scores", "likeliest-panel"]) byId(panel).hidden = !first;
   showErrors(errors);
+  showCards(cards);
   if (first) await attempt(() => openRun(first)); // a run whose job is gone must not keep the rest from view
   await openReport(listReports(reports, (report) => void attempt(() => openReport(report))));
 }

@@ -10,7 +10,7 @@ export function listReports(reports, onPick) {
   const select = byId("report");
   const named = (report) => `${report.model} ${report.version}, made ${minute(report.made_at)}`;
   select.replaceChildren(...reports.map((report, at) => el("option", { value: at }, named(report))));
-  select.hidden = reports.length === 0;
+  byId("report-choice").hidden = reports.length === 0;
   select.onchange = () => onPick(reports[Number(select.value)]);
   return reports[0];
 }
