@@ -119,7 +119,7 @@ class Settings(BaseSettings):
         description="seconds that an agent which waits for fuller batches (fraud: 1) waits; 0: answers at once",
     )
     commit_interval: Annotated[Duration, _between(_COMMITTED_S)] = Field(
-        timedelta(milliseconds=250),
+        timedelta(seconds=1),
         description="how often offsets are committed; bounds the duplicates after a kill",
     )
     store_retention: Annotated[Duration, _between(_KEPT_S)] = Field(
