@@ -1,6 +1,7 @@
 """How fast a replay is, from the topic and from Parquet to the store, beside the model alone over the same rows in memory.
 
     python -m benchmarks.replay --events 200000
+    python -m benchmarks.replay --events 1000000 --workers 2
     python -m benchmarks.replay --memory          # peak memory at 100,000 and at 2,000,000 rows
     python -m benchmarks.replay --live            # what it costs whoever is live: `benchmarks.replay_live`
     python -m benchmarks.replay --kill            # kill -9, ten times: `benchmarks.replay_kill`
@@ -20,8 +21,9 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,47 +94,78 @@ def write_rides(path: Path, count: int) -> None:
     writer.close()
 
 
-async def replayed(settings: Settings, plan: Plan, source: Source) -> Watch:
-    """The time of one run to its end, by one worker of this process, its model loaded."""
-    replays = Replays.open(settings.database_url)
-    book = Book(replays, f"bench-{uuid.uuid4().hex[:8]}")
+def replayed(settings: Settings, plan: Plan, source: Callable[[], Source], workers: int = 1) -> Watch:
+    """The time of one run to its end, by so many processes, their models loaded."""
+    run = f"bench-{uuid.uuid4().hex[:8]}"
+    uvloop.run(_begin(settings, run, plan, source()))
     registry = open_registry(settings)
     ready = {chosen.agent: load(chosen, registry) for chosen in plan.chosen}
-    book.begin(plan, await cut(plan, source))
-    worker = Worker(book, source, ready, StoreTarget(book), settings.data_dir / book.run, Pace(None))
+
+    def work() -> None:
+        replays = Replays.open(settings.database_url)
+        book = Book(replays, run)
+        worker = Worker(book, source(), ready, StoreTarget(book), settings.data_dir / run, Pace(None))
+        uvloop.run(worker.run())
+        replays.close()
+
     settle()
     with Watch() as watch:
-        await worker.run()
-    replays.close()
+        helpers = [_forked(work) for _ in range(workers - 1)]
+        work()
+        for helper in helpers:
+            if os.waitstatus_to_exitcode(os.waitpid(helper, 0)[1]):
+                raise RuntimeError("a worker of the replay failed")
     return watch
 
 
-def side(name: str, settings: Settings, agent: str, path: Path) -> Measured:
-    """One side, in this process."""
+async def _begin(settings: Settings, run: str, plan: Plan, source: Source) -> None:
+    replays = Replays.open(settings.database_url)
+    Book(replays, run).begin(plan, await cut(plan, source))
+    replays.close()
+
+
+def _forked(work: Callable[[], None]) -> int:
+    """A process that does the same, and has loaded what this one has; its id."""
+    if child := os.fork():
+        return child
+    status = 1
+    try:
+        work()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def side(name: str, settings: Settings, agent: str, path: Path, workers: int) -> Measured:
+    """One side, in this process; the replays with `workers - 1` more."""
     rows = Rows("table", str(path), REQUESTED)
     count = pq.read_metadata(path).num_rows
     chosen = (Chosen(agent, open_registry(settings).resolve(agent)),)
+    wanted = TopicRange()
     if name in BARE:
         watch = bare(name, settings, agent, path)
     elif name == "topic":
-        wanted = TopicRange()
-        watch = uvloop.run(replayed(settings, Plan(chosen=chosen, source=wanted), TopicSource(settings, wanted)))
+        watch = replayed(settings, Plan(chosen=chosen, source=wanted), lambda: TopicSource(settings, wanted), workers)
     else:
-        source = RowSource(open_table(rows, settings.database_url), path.name, REQUESTED)
-        watch = uvloop.run(replayed(settings, Plan(chosen=chosen, source=rows), source))
+        plan = Plan(chosen=chosen, source=rows)
+        table = partial(open_table, rows, settings.database_url)
+        watch = replayed(settings, plan, lambda: RowSource(table(), path.name, REQUESTED), workers)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     return Measured(count, watch.seconds, watch.cpu_s, round(peak))
 
 
-def apart(name: str, settings: Settings, agent: str, path: Path) -> Measured:
+def apart(name: str, settings: Settings, agent: str, path: Path, workers: int = 1) -> Measured:
     """One side, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.replay", "--side", name, "--agents", agent, "--file", str(path)]
+    command += ["--workers", str(workers)]
     given = {**environment(settings), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=given, stdout=subprocess.PIPE, text=True, check=True, timeout=3600)
     return Measured(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def speed(settings: Settings, agents: Sequence[str], count: int, path: Path) -> dict[str, dict[str, Any]]:
+def speed(
+    settings: Settings, agents: Sequence[str], count: int, path: Path, workers: int = 1
+) -> dict[str, dict[str, Any]]:
     """Each agent's sides by turns; prints a table of rows a second."""
     write_rides(path, count)
     uvloop.run(_fill(settings, count))
@@ -141,7 +174,7 @@ def speed(settings: Settings, agents: Sequence[str], count: int, path: Path) -> 
     columns = "".join(f"{name:>12}{'ratio':>7}" for name in against)
     print(f"{'rows a second':14}{'predict':>12}{columns}   us of processor a row")
     for agent in agents:
-        sides = {name: apart(name, settings, agent, path) for name in SIDES}
+        sides = {name: apart(name, settings, agent, path, workers) for name in SIDES}
         alone = sides["predict"].rate
         rates = "".join(f"{sides[name].rate:>12,.0f}{sides[name].rate / alone:>7.2f}" for name in against)
         busy = " / ".join(f"{sides[name].cpu_s / count * 1e6:.1f}" for name in SIDES)
@@ -178,6 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--agents", default="cost,tip,duration,cancellation", help="NAME[,NAME...]")
+    parser.add_argument("--workers", type=int, default=1, help="processes of a replay; take 500,000 events or more")
     parser.add_argument("--memory", action="store_true", help="peak memory instead of speed")
     parser.add_argument("--sizes", default=f"{FEW},{MANY}", help="rows, of --memory")
     parser.add_argument("--live", action="store_true", help="latency of live rides with and without a replay")
@@ -189,7 +223,9 @@ def main() -> None:
     chosen = parser.parse_args()
     agents = chosen.agents.split(",")
     if chosen.side:
-        print(json.dumps(asdict(side(chosen.side, read_settings(), agents[0], chosen.file))), flush=True)
+        print(
+            json.dumps(asdict(side(chosen.side, read_settings(), agents[0], chosen.file, chosen.workers))), flush=True
+        )
         os._exit(0)  # an idle thread of a scorer is of no interest
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as directory:
         fresh = read_settings(data_dir=Path(directory), database=None)
@@ -205,7 +241,7 @@ def main() -> None:
             elif chosen.memory:
                 memory(settings, agents[0], Path(directory), [int(size) for size in chosen.sizes.split(",")])
             else:
-                speed(settings, agents, chosen.events, Path(directory) / "rides.parquet")
+                speed(settings, agents, chosen.events, Path(directory) / "rides.parquet", chosen.workers)
 
 
 if __name__ == "__main__":

@@ -100,9 +100,9 @@ def main() -> None:
     chosen = (Chosen(agent, open_registry(settings).resolve(agent)),)
     sys.stdout.write("begun\n")
     sys.stdout.flush()
+    wanted = TopicRange(topic="rides")
     while True:
-        wanted = TopicRange(topic="rides")
-        uvloop.run(replayed(settings, Plan(chosen=chosen, source=wanted), TopicSource(settings, wanted)))
+        replayed(settings, Plan(chosen=chosen, source=wanted), lambda: TopicSource(settings, wanted))
 
 
 if __name__ == "__main__":

@@ -64,7 +64,10 @@ Into = Annotated[Path | None, typer.Option(help="the directory of --target parqu
 Name = Annotated[Text, typer.Option(help="its name; that of a run there is continues it", rich_help_panel=RUN)]
 Resume = Annotated[bool, typer.Option("--resume", help="continue the latest run", rich_help_panel=RUN)]
 Rate = Annotated[float | None, typer.Option(min=0.1, help="records a second at most", rich_help_panel=RUN)]
-Workers = Annotated[int, typer.Option(min=1, max=64, help="processes", rich_help_panel=RUN)]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, max=64, help="processes; default: 1, with --eager one per core", rich_help_panel=RUN),
+]
 Eager = Annotated[
     bool, typer.Option("--eager", help="nothing live runs here: take the processor from others", rich_help_panel=RUN)
 ]
@@ -98,7 +101,7 @@ def replay(
     run: Name = None,
     resume: Resume = False,
     rate: Rate = None,
-    workers: Workers = 1,
+    workers: Workers = None,
     eager: Eager = False,
     verify: Verify = False,
     against: Against = Live.topic,

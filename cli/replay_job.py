@@ -41,6 +41,7 @@ from cli.replay_trips import TRIPS, TripTable
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
 _LOOK_S, _LINE_S = 0.5, 5.0
 _SLICE_S = 0.5  # of work at a limited rate, so that the bar moves and a kill costs little
+_WORTH_A_PROCESS = 500_000  # records: it takes 2 s to start, and some 6 s for so many
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,14 @@ class Manner:
     """How a run is worked on; it changes nothing of what comes out.
 
     Attributes:
+        workers: how many processes; `None`: see `processes`.
         sql_url: where a query is asked; the store by default.
         parent: the process that started this one to help.
         eager: do not yield the processor to others.
     """
 
     rate: float | None = None
-    workers: int = 1
+    workers: int | None = None
     sql_url: str | None = None
     parent: int | None = None
     eager: bool = False
@@ -127,8 +129,9 @@ async def work(
     registry = open_registry(settings)
     ready = {chosen.agent: load(chosen, registry) for chosen in plan.chosen}
     private = settings.data_dir / "replays" / book.run
-    others = [_another(book.run, manner) for _ in range(manner.workers - 1)]
-    rate = None if manner.rate is None else manner.rate / manner.workers
+    count = processes(manner, await asyncio.to_thread(book.standing))
+    rate = None if manner.rate is None else manner.rate / count
+    others = [_another(book.run, manner, rate) for _ in range(count - 1)]
     settle()
     try:
         async with _target(book, plan, settings) as target:
@@ -168,11 +171,24 @@ async def _target(book: Book, plan: Plan, settings: Settings) -> AsyncIterator[T
             await producer.close()
 
 
-def _another(run: str, manner: Manner) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "cli", "replay", "--run", run, "--join", str(os.getpid())]
+def processes(manner: Manner, standing: Standing) -> int:
+    """How many to work with: as asked for, or one, which leaves the other cores to whatever is live.
+
+    Where nothing live runs, as many as there are cores, but no more than there are lanes, and than the rest of the range is worth.
+    """
+    if manner.workers is not None:
+        return manner.workers
+    if not manner.eager or manner.rate is not None:
+        return 1
+    worth = (standing.size - standing.passed) // _WORTH_A_PROCESS
+    return max(1, min(os.cpu_count() or 1, standing.lanes, worth))
+
+
+def _another(run: str, manner: Manner, rate: float | None) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "cli", "replay", "--run", run, "--join", str(os.getpid()), "--workers", "1"]
     command += ["--eager"] if manner.eager else []
-    if manner.rate is not None:
-        command += ["--rate", str(manner.rate / manner.workers)]
+    if rate is not None:
+        command += ["--rate", str(rate)]
     environment = dict(os.environ)
     if manner.sql_url is not None:
         environment["MILLRACE_REPLAY_SQL_URL"] = manner.sql_url  # not among the arguments: it may hold a password

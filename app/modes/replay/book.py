@@ -73,7 +73,11 @@ class Advance(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How far a run has come."""
+    """How far a run has come.
+
+    Attributes:
+        lanes: how many are not finished.
+    """
 
     size: int
     passed: int
@@ -81,6 +85,7 @@ class Standing(NamedTuple):
     failed: int
     finished: bool
     workers: int
+    lanes: int
 
 
 class Book:
@@ -157,7 +162,8 @@ class Book:
             size, passed, predicted, failed = connection.execute(select(*summed).where(mine)).one()
             unfinished = connection.scalars(select(lanes.c.owner).where(mine, ~lanes.c.finished)).all()
         at_work = {owner for owner in unfinished if owner is not None}
-        return Standing(int(size), int(passed), int(predicted), int(failed), not unfinished, len(at_work))
+        totals = int(size), int(passed), int(predicted), int(failed)
+        return Standing(*totals, not unfinished, len(at_work), len(unfinished))
 
     def finish(self) -> None:
         """Note when the run came to its end; the first to say so is believed."""
