@@ -18,26 +18,12 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Engine,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    inspect,
-    select,
-    update,
-)
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Column, Connection, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from agents._duplicates_engine import engine_for, wait_no_longer
+from agents._duplicates_engine import engine_for
+from agents._duplicates_tables import bands, create, entries, insert, only_one, versions
 from agents._fingerprint import Fingerprint, Floats, compare
 from app.errors import ServiceUnavailable
 from app.events import UploadEvent
@@ -51,35 +37,6 @@ RIVALS = 8
 _AT_ONCE = 500  # parameters of one statement; the compiled form is reused
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER = 1 << 62
-
-metadata = MetaData()
-versions = Table(
-    "duplicate_versions",
-    metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
-    Column("user_id", String(64), nullable=False),
-    Column("upload_id", String(64), nullable=False),
-    Column("at_us", BigInteger, nullable=False),
-    Column("words", Integer, nullable=False),
-    Column("content", Integer, nullable=False),
-    Column("sample", LargeBinary, nullable=False),
-    Column("entered", BigInteger, nullable=False, server_default="0"),  # 0: before there were numbers
-    sqlite_with_rowid=False,
-)
-Index("ix_duplicate_versions_upload", versions.c.upload_id, versions.c.at_us)
-bands = Table(
-    "duplicate_bands",
-    metadata,
-    Column("key", BigInteger, primary_key=True, autoincrement=False),
-    Column("version", BigInteger, primary_key=True, autoincrement=False),
-    sqlite_with_rowid=False,
-)
-entries = Table(
-    "duplicate_entries",
-    metadata,
-    Column("one", Integer, primary_key=True, autoincrement=False),
-    Column("last", BigInteger, nullable=False),  # the last number given out
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +112,7 @@ class DuplicateIndex:
         with self._transaction() as connection:
             if not self._remember:
                 return _Visit(connection, arriving).lookups()
-            last = _only_one(connection)
+            last = only_one(connection)
             return _Visit(connection, arriving).entries(last)
 
     @contextmanager
@@ -170,28 +127,10 @@ class DuplicateIndex:
 
     def _create(self) -> None:
         try:
-            _create(self._engine)
+            create(self._engine)
         except DBAPIError:
-            _create(self._engine)  # another worker was creating them; now they are there
+            create(self._engine)  # another worker was creating them; now they are there
         self._ready = True
-
-
-def _create(engine: Engine) -> None:
-    metadata.create_all(engine)
-    known = {column["name"] for column in inspect(engine).get_columns(versions.name)}
-    with engine.begin() as connection:
-        if versions.c.entered.name not in known:  # an index of before there were numbers
-            connection.exec_driver_sql(f"ALTER TABLE {versions.name} ADD COLUMN entered BIGINT NOT NULL DEFAULT 0")
-        _insert(connection, entries, [{"one": 1, "last": 0}])
-
-
-def _only_one(connection: Connection) -> int:
-    """The last number given out; no other worker enters anything until this transaction is over.
-
-    SQLite lets only one of them begin; in PostgreSQL whoever comes next waits here, and then sees all that was entered.
-    """
-    wait_no_longer(connection)
-    return int(connection.execute(select(entries.c.last).with_for_update()).scalar_one())
 
 
 class _Visit:
@@ -226,8 +165,8 @@ class _Visit:
             found.append(self._entry(version))
         if number > first:
             self._connection.execute(update(entries).values(last=number - 1))
-        _insert(self._connection, versions, [_row(version) for version in new_versions])
-        _insert(self._connection, bands, new_bands)
+        insert(self._connection, versions, [_row(version) for version in new_versions])
+        insert(self._connection, bands, new_bands)
         return found
 
     def lookups(self) -> list[Entry]:
@@ -279,13 +218,6 @@ class _Visit:
                 text = Fingerprint(np.frombuffer(row.sample, dtype="<u4"), row.words, row.content)
                 found[row.id] = Version(row.id, row.user_id, row.upload_id, row.at_us, text, row.entered)
         return found
-
-
-def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-        # A worker of before there were numbers enters beside the others, without waiting.
-        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
 
 
 def _row(version: Version) -> dict[str, Any]:
