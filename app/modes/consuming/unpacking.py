@@ -31,6 +31,8 @@ class RecordSet:
     def __init__(self, where: TopicPartition, fetched: PartitionRecords) -> None:
         self._where, self._batches = where, fetched._records  # noqa: SLF001 - see above
         self.next_fetch_offset: int = fetched.next_fetch_offset
+        # Its iterator, which nobody will use, is a cycle that holds the fetched bytes until the next full collection: gigabytes.
+        fetched._records_iterator = None  # noqa: SLF001 - see above
 
     def __iter__(self) -> Iterator[Record]:
         """In order. Raises `CorruptRecordException`, which ends the worker; its successor fetches anew."""

@@ -1,5 +1,7 @@
 """Records out of aiokafka's fetcher: all of them, whole, from the right place on."""
 
+import gc
+import weakref
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -39,6 +41,18 @@ def test_they_are_those_aiokafka_would_have_handed_out() -> None:
     assert list(records) == expected
     assert [record.offset for record in expected] == [0, 1, 2, 7]
     assert records.next_fetch_offset == 8
+
+
+def test_what_was_fetched_does_not_wait_for_the_collector() -> None:
+    gc.disable()
+    try:
+        replaced = fetched(batch(0, [b"a"]))
+        gone = weakref.ref(replaced)
+        RecordSet(WHERE, replaced)
+        del replaced
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_position_within_a_batch_is_where_it_begins() -> None:
