@@ -4,11 +4,15 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from app import topic_admin
 from app.bus import KafkaProducer, Outgoing
+from app.codec import Record
+from app.predictions import PredictionBatch
 from app.settings import Settings
+from benchmarks import fraud_held
 from benchmarks.fraud_audit import Audit, Fate, audit
 from benchmarks.fraud_backlog import OURS, Drained, ratios
 from benchmarks.fraud_kill import Killed
@@ -68,6 +72,18 @@ async def test_what_is_lost_or_doubled_is_counted(settings: Settings, namespace:
 async def test_without_any_decision_there_is_no_latency(settings: Settings, namespace: str) -> None:
     found = await _audit(settings, namespace, [], [])
     assert (found.latency_ms, found.decided) == ((), Fate(lost=10, doubled=0))
+
+
+def test_what_is_held_costs_something() -> None:
+    spent_s, kept = fraud_held.run(1, 0.1)
+    assert spent_s > 0
+    assert kept == sum(
+        sum(value > 0.5 for value in _values(record)) for record in next(fraud_held.batches(1, 0.1)).records
+    )
+
+
+def _values(record: Record) -> list[float]:
+    return msgspec.json.decode(record.value or b"", type=PredictionBatch).value
 
 
 def test_a_lag_that_grows_is_seen_and_one_that_swings_is_not() -> None:
