@@ -100,6 +100,7 @@ class Hub:
             while True:
                 with contextlib.suppress(*UNREACHABLE):
                     await self._listen()
+                _heed()
                 self._pubsub = None
                 self._refuse_waiting()
                 await asyncio.sleep(random.uniform(0.05, 0.3))  # noqa: S311  # jitter, not a secret
@@ -171,6 +172,7 @@ class Hub:
                 name: asyncio.get_running_loop().create_future() for name in (*self._readers, _MARKER)
             }
             await self._send(pubsub, *self._readers, _MARKER)
+            _heed()
             silent = False
             while True:
                 message = await pubsub.get_message(timeout=_IDLE_S)
@@ -220,3 +222,10 @@ def _refuse(waiting: "asyncio.Future[None]") -> None:
     if not waiting.done():
         waiting.set_exception(ServiceUnavailable("redis", "the live channel went away"))
         waiting.exception()  # seen: perhaps nobody waits for it
+
+
+def _heed() -> None:
+    """End where this task was told to: redis-py loses a cancellation that comes while it connects (8.1)."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
