@@ -77,6 +77,8 @@ def ask(
     ) as client:
         while some := list(islice(instances, MAX_ROWS)):
             rows += _rows(_post(client, agent, some, parameters))
+    if not rows:
+        raise ConfigurationError(f"{'--json' if file is None else file}: there is no instance in it")
     if as_json:
         for row in rows:
             typer.echo(json.dumps(row))

@@ -1,5 +1,6 @@
 """`millrace simulate`: people who ask for rides, publish videos and use their cards, made up or recorded."""
 
+import re
 import time
 from datetime import UTC, timedelta
 from pathlib import Path
@@ -24,6 +25,9 @@ BY_GATEWAY_PER_S = 200.0
 """Transactions: up to so many go through the gateway, each user with a token; more go straight to Kafka."""
 
 USERS, CARDS, MOST_LISTENERS = 200, 50_000, 5000
+
+_RUN = re.compile(r"[A-Za-z0-9_.:-]{1,32}")
+"""What every id may hold, and half as much of it: the ids have 64 characters (`app.events`)."""
 
 EXAMPLES = """Examples:
 
@@ -99,7 +103,7 @@ def simulate(
 
         return fill(source, count, seed, start, as_json=as_json)
     settings, way = read_settings(), Way(*_way(what, source, rate, via, poison), url, lanes, poison, report)
-    _check(way, users, processes)
+    _check(way, users, processes, run)
     options = Options(
         run=run or f"{seed}-{int(time.time()):x}",
         start=(start or utc_now()).replace(tzinfo=UTC),
@@ -129,7 +133,9 @@ def _way(what: What, source: Path | None, rate: float | None, via: Via | None, p
     return chosen, made_up and chosen is Via.kafka and not poison
 
 
-def _check(way: Way, users: int | None, processes: int) -> None:
+def _check(way: Way, users: int | None, processes: int, run: str | None) -> None:
+    if run is not None and not _RUN.fullmatch(run):
+        raise ConfigurationError(f"--run {run!r}: 1 to 32 letters, digits and _ . : - for it is a part of every id")
     if users and users > MOST_LISTENERS and not way.surge:
         raise ConfigurationError(f"--users {users}: {MOST_LISTENERS} at most, but for made-up transactions --via kafka")
     if processes > 1 and not way.surge:

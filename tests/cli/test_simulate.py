@@ -95,6 +95,13 @@ def test_poison_does_not_go_through_the_gateway(told: Told) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["a b", "a/b", "", "x" * 33])
+def test_a_run_is_named_so_that_ids_can_bear_it(told: Told, name: str) -> None:
+    code, said = told("simulate", "--count", "1", "--run", name)
+    assert code == 2
+    assert said.startswith(f"millrace: --run {name!r}: ")
+
+
 def test_a_setting_that_cannot_be_honoured_is_named(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLRACE_PORT", "many")
     for command in ("simulate", "watch"):
