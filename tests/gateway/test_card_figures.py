@@ -3,7 +3,7 @@
 import httpx
 
 from app.events import FraudReported
-from app.sql.card_journal import CardJournal, Count
+from app.sql.card_journal import CardJournal, Count, Pending
 from app.testing import START
 
 
@@ -13,12 +13,11 @@ async def test_status_and_metrics_tell_what_the_card_decisions_were_worth(served
         assert (await client.get("/v1/status")).json()["cards"] is None
         assert "millrace_cards_missed 0.0" in (await client.get("/metrics")).text
         journal = CardJournal.open(settings.database_url)
-        journal.settle({0: Count(7, 7)})
         report = FraudReported(
             event_id="f", user_id="u", at=START, transaction_id="t", card_id="c", terminal_id="s", source="pos",
             amount_usd=30.0, made_at=START,
         )  # fmt: skip
-        journal.report([report], START)
+        journal.settle(Pending({0: Count(7, 7)}, reports=[report]), START)
         journal.close()
         told = (await client.get("/metrics")).text
         assert "millrace_cards_allowed 7.0" in told
