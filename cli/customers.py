@@ -8,6 +8,8 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from app.clock import utc_now
+
 DEFAULT_COUNT = 23_570
 """As many as CDNOW's log has."""
 
@@ -21,7 +23,7 @@ def fill(source: Path | None, count: int | None, seed: int, start: datetime | No
     from simulator.customers import People, load_log
     from simulator.customers import fill as make_up
 
-    url, now, began = read_settings().customers_url, datetime.now(UTC), time.monotonic()
+    url, now, began = read_settings().customers_url, utc_now(), time.monotonic()
     engine = open_customers(url)
     with Console(stderr=True).status("writing customers") as status:
 

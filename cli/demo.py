@@ -69,9 +69,8 @@ def _simulate(settings: Settings, rate: float, cards: float, speed: float, seed:
 
 async def _send(settings: Settings, rate: float, cards: float, speed: float, seed: int) -> None:
     """Wait for the gateway, then send rides, uploads and card transactions without end."""
-    from datetime import UTC, datetime
-
     from app.bus import KafkaProducer
+    from app.clock import utc_now
     from app.tokens import read_secret
     from simulator import small_bank
     from simulator.badges import Badges
@@ -79,7 +78,7 @@ async def _send(settings: Settings, rate: float, cards: float, speed: float, see
     from simulator.scenario import Options, Scenario
 
     await _gateway_ready(settings)
-    badges, now = Badges(read_secret(settings)), datetime.now(UTC)
+    badges, now = Badges(read_secret(settings)), utc_now()
     run = f"demo{now:%m%d%H%M%S}"
     producer = KafkaProducer(settings.kafka or "", "millrace-demo")
     try:

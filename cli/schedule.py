@@ -4,7 +4,6 @@ import signal
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from app.clock import utc_now
 from app.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _due_table(jobs: Sequence["Job"], count: int) -> Table:
     table = Table("job", "schedule", "missed runs", "due next", title="Scheduled jobs", title_justify="left")
     for job in jobs:
         times = times_of(job)
-        dues = islice(times.after(datetime.now(UTC)), count)
+        dues = islice(times.after(utc_now()), count)
         table.add_row(job.name, str(times), job.catch_up, ", ".join(map(shown, dues)))
     return table
 
@@ -145,7 +145,7 @@ def _tell(run: "Run") -> None:
     from cli.jobs import shown
 
     counts = f": {run.scored:,} scored, {run.problems:,} without a score" if run.state == "done" else f": {run.error}"
-    typer.echo(f"{datetime.now(UTC):%H:%M:%S} {run.job} as of {shown(run.as_of)} {run.state}{counts}")
+    typer.echo(f"{utc_now():%H:%M:%S} {run.job} as of {shown(run.as_of)} {run.state}{counts}")
 
 
 def stopped_by_signals() -> threading.Event:

@@ -1,11 +1,12 @@
 """`millrace score`: one run of a scheduled job, now, as of any time."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from app.clock import utc_now
 from app.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def score(
     from app.sql.tables import check
     from cli import jobs as shared
 
-    job, now = jobs.find(name), datetime.now(UTC)
+    job, now = jobs.find(name), utc_now()
     wanted = times_of(job).last(now) if as_of is None else shared.instant(as_of, "--as-of")
     if wanted > now:
         raise ConfigurationError(f"--as-of {as_of}: lies in the future, of which nothing is known yet")
