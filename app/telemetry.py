@@ -83,6 +83,7 @@ def setup_logging(level: str) -> None:
             handler.addFilter(sparing)
     for chatty in ("faust", "mode", "aiokafka", "app.modes.consuming.transport"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    logging.getLogger("mode.timers").setLevel(logging.ERROR)  # each late commit of a busy machine; the lag tells more
 
 
 def new_traceparent() -> str:
