@@ -121,8 +121,8 @@ class Sustained(Struct, frozen=True):
 class Tally:
     """How many transactions came to the topics since it was made, and how many were predicted and decided.
 
-    By the books, which cost next to nothing to look at: what the agent has committed, and what the store has counted, each some tenths
-    of a second late. Whether it is true, `audit` finds out afterwards from the topics; to read them meanwhile took 8 % of a core.
+    By the books, which cost next to nothing to look at: what the agent has committed, and what the store has counted, each a commit interval
+    late at most. Whether it is true, `audit` finds out afterwards from the topics; to read them meanwhile took 8 % of a core.
     """
 
     def __init__(
