@@ -1,4 +1,4 @@
-"""Keeps the store in order beside whoever writes it: its log is brought into its file, and what is too old goes."""
+"""Keeps the store from growing for ever: what is older than the retention goes, a little at a time."""
 
 import asyncio
 import logging
@@ -6,12 +6,9 @@ from datetime import timedelta
 
 from app.clock import utc_now
 from app.errors import ServiceUnavailable
-from app.modes.consuming.lifecycle import together
 from app.sql.journal import Journal
 
 log = logging.getLogger(__name__)
-
-TIDY_S = 0.1
 
 EVERY_S = 60.0
 BREATH_S = 0.5
@@ -19,21 +16,7 @@ BREATH_S = 0.5
 
 
 async def run(journal: Journal, retention: timedelta, every_s: float = EVERY_S) -> None:
-    """Tidy and prune until cancelled; a database that is away is the desk's affair, and both wait for their next turn."""
-    await together(_tidy(journal), _prune(journal, retention, every_s))
-
-
-async def _tidy(journal: Journal) -> None:
-    while True:
-        try:
-            await asyncio.to_thread(journal.tidy)
-        except ServiceUnavailable as error:
-            log.debug("the store was not tidied: %s", error)
-        await asyncio.sleep(TIDY_S)
-
-
-async def _prune(journal: Journal, retention: timedelta, every_s: float) -> None:
-    """What is older than the retention goes, a little at a time."""
+    """Prune until cancelled; a database that is away is the desk's affair, and pruning waits for its next turn."""
     while True:
         try:
             gone = await asyncio.to_thread(journal.prune, utc_now() - retention)

@@ -200,16 +200,6 @@ class Journal(Store):
             (outcomes, outcomes.c.at < before),
         )
 
-    def tidy(self) -> None:
-        """Bring what was written so far from SQLite's log into its file, beside the writer; PostgreSQL does so itself.
-
-        The log is kept short by the commit that makes it too long, one in fifty: that one took 6 to 14 ms where the others
-        take one, and half as long when most of it was done before (measured).
-        """
-        if self._engine.dialect.name == "sqlite":
-            with self.connected() as connection:
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
-
     def prune(self, before: datetime, limit: int = 5000) -> int:
         """Delete at most `limit` rows per table that are older than `before`; how many went.
 

@@ -1,6 +1,5 @@
 """The journal's ways with SQLite's file; what it keeps is tested with the store, on both databases."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -30,14 +29,6 @@ RIDE = Case(
 def journal(tmp_path: Path) -> Iterator[Journal]:
     with closing(Journal.open(f"sqlite:///{tmp_path / 'store.db'}")) as journal:
         yield journal
-
-
-def test_tidying_brings_what_was_written_into_the_file(journal: Journal, tmp_path: Path) -> None:
-    journal.save(Entry(NOW, {RIDE.event_key: RIDE}))
-    journal.tidy()
-    alone = shutil.copy(tmp_path / "store.db", tmp_path / "alone.db")  # without the log beside it
-    with closing(Journal.open(f"sqlite:///{alone}")) as copy:
-        assert [each.cases for each in copy.load([RIDE.key])] == [[RIDE]]
 
 
 def test_a_hasty_one_writes_into_the_same_file_and_does_not_wait_for_another_writer(journal: Journal) -> None:
