@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 Handle = Callable[[RecordBatch], Awaitable[None]]
 
+_GOLDEN = 0.618
+"""Windows of lanes close one after another, however many there are: what comes of them would else want the cores at once."""
+
 STOP_WITHIN_S = 6.0
 """How long a worker may take to finish what is in hand and leave its group; supervisors kill after ten seconds."""
 
@@ -65,6 +68,11 @@ class _Lane:
     waiting: asyncio.Queue[BatchMessage] = field(default_factory=asyncio.Queue)
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     held_back: BatchMessage | None = None
+    phase: float = 0.0
+
+    def closes(self, now_s: float, within_s: float) -> float:
+        """When the window that is open now closes: every `within_s`, at a moment of this lane's own."""
+        return now_s + within_s - (now_s + self.phase * within_s) % within_s if within_s else now_s
 
 
 class Group:
@@ -183,7 +191,7 @@ class Group:
         self._lanes[where].waiting.put_nowait(message)
 
     def _open_lane(self, where: tuple[int, str | None]) -> None:
-        lane = self._lanes[where] = _Lane()
+        lane = self._lanes[where] = _Lane(phase=where[0] * _GOLDEN % 1)
         task = asyncio.create_task(self._run_lane(lane), name=f"{self.name}/{where[0]}")
         self._tasks.add(task)
         task.add_done_callback(self._lane_ended)
@@ -205,7 +213,7 @@ class Group:
         """What waits in the lane; with `within`, what comes until then."""
         first, lane.held_back = lane.held_back or await lane.waiting.get(), None
         messages, count = [first], len(first.batch.records)
-        deadline = time.monotonic() + self._batching.within.total_seconds()
+        deadline = lane.closes(time.monotonic(), self._batching.within.total_seconds())
         while (message := await _next(lane.waiting, deadline)) is not None:
             count += len(message.batch.records)
             if count > self._batching.max_records:
