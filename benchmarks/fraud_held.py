@@ -26,6 +26,7 @@ from app.sql.card_journal import CardJournal
 from app.topics import CARD_PREDICTIONS
 from decision.card_books import CardBooks
 from decision.card_desk import CardDesk
+from decision.clerk import Clerk
 from decision.push import Announcer
 from decision.quota import Quota
 
@@ -98,7 +99,7 @@ def _said(numbers: range, held: float, rng: Random) -> PredictionBatch:
 async def decide(directory: Path, number: int, held: float) -> tuple[float, int]:
     """Seconds of processor time for all of it, and how many were held."""
     journal, taker, spent = CardJournal.open(f"sqlite:///{directory / 'store.db'}"), Taker(), 0.0
-    books = CardBooks(journal)
+    books = CardBooks(Clerk(journal))
     desk = CardDesk(books, taker, Announcer(taker, books), Costs.of(read_settings()), Quota(0, 0.0))
     await books.open(dict.fromkeys(range(PARTITIONS), 1 << 40))
     for done, batch in enumerate(batches(number, held)):

@@ -4,30 +4,23 @@ Between `decision.card_worker` and `app.sql.card_journal`; to `decision.push.Ann
 """
 
 import asyncio
-import random
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 from app.clock import utc_now
 from app.decisions import Decision
-from app.errors import ServiceUnavailable
 from app.events import FraudReported
 from app.sql.card_journal import CardJournal, Count, Kept, Pending
 from app.sql.journal import Unpushed
 from app.sql.ledger import DecisionKey, Mark
-from decision.clerk import PAUSE_S, TRIES
-
-T = TypeVar("T")
+from decision.clerk import Clerk
 
 
 class CardBooks:
     """One per worker. Raises `ServiceUnavailable` when the database stays away, and the worker ends: nothing is committed."""
 
-    def __init__(self, journal: CardJournal, pause_s: float = PAUSE_S) -> None:
-        self._journal, self._pause_s = journal, pause_s
-        self._thread = ThreadPoolExecutor(1, "card-books")
+    def __init__(self, clerk: Clerk[CardJournal]) -> None:
+        self._clerk = clerk
         self._counts: dict[int, Count] = {}
         self._unwritten: set[int] = set()
         self._marks: list[Mark] = []
@@ -39,7 +32,7 @@ class CardBooks:
 
         What is counted beyond the end was of a log that is no more: the count begins anew.
         """
-        counted = await self._ask(lambda: self._journal.counted(ends.keys()))
+        counted = await self._clerk.ask(lambda journal: journal.counted(ends.keys()))
         for partition, end in ends.items():
             offset = counted.get(partition, 0)
             self._counts[partition] = Count(offset if offset <= end else 0)
@@ -66,7 +59,7 @@ class CardBooks:
             for partition, offset in (through or {}).items():
                 self.allowed(partition, (), offset)
             pending, now = self._unsettled(), utc_now()
-            return await self._ask(lambda: self._journal.keep(kept, now, pending, counted=through is None))
+            return await self._clerk.ask(lambda journal: journal.keep(kept, now, pending, counted=through is None))
 
     def allowed(self, partition: int, counts: Iterable[tuple[int, int]], next_offset: int) -> None:
         """Count what was allowed and is not kept: so many by each of these records. What was counted is not counted again."""
@@ -89,7 +82,7 @@ class CardBooks:
         async with self._settling:
             pending, now = self._unsettled(), utc_now()
             if pending:
-                await self._ask(lambda: self._journal.settle(pending, now))
+                await self._clerk.ask(lambda journal: journal.settle(pending, now))
 
     def _unsettled(self) -> Pending:
         """What is to be written down; it counts as written from now on, for a write that fails ends the worker."""
@@ -105,19 +98,9 @@ class CardBooks:
         """The oldest decisions on the topic that the live channel may not have had."""
         await self.settle()
         partitions = list(self._counts)
-        return await self._ask(lambda: self._journal.unpublished(partitions, limit))
+        return await self._clerk.ask(lambda journal: journal.unpublished(partitions, limit))
 
     async def mark(self, marks: Sequence[Mark]) -> None:
         """Write marks down now."""
         self.marked(marks)
         await self.settle()
-
-    async def _ask(self, work: Callable[[], T]) -> T:
-        """Ask the database, and ask again while it does not answer; as `decision.books`."""
-        loop = asyncio.get_running_loop()
-        for attempt in range(TRIES - 1):
-            try:
-                return await loop.run_in_executor(self._thread, work)
-            except ServiceUnavailable:
-                await asyncio.sleep(self._pause_s * 2**attempt * random.uniform(1, 2))  # noqa: S311 - jitter, not a secret
-        return await loop.run_in_executor(self._thread, work)

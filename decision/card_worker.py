@@ -22,6 +22,7 @@ from app.topics import CARD_PREDICTIONS, CHARGEBACKS
 from decision import housekeeping, serving
 from decision.card_books import CardBooks
 from decision.card_desk import AGENT, CardDesk
+from decision.clerk import Clerk
 from decision.push import Announcer
 from decision.quota import Quota
 
@@ -34,7 +35,8 @@ class CardWorker:
 
     def __init__(self, settings: Settings, journal: CardJournal, producer: Producer, publisher: LivePublisher) -> None:
         self._settings, self._journal = settings, journal
-        self._books = CardBooks(journal)
+        self._clerk = Clerk(journal)
+        self._books = CardBooks(self._clerk)
         self._announcer = Announcer(publisher, self._books)
         quota = Quota(settings.keep_allowed, monotonic())
         self._desk = CardDesk(self._books, producer, self._announcer, Costs.of(settings), quota)
@@ -51,12 +53,15 @@ class CardWorker:
 
     async def serve(self) -> None:
         """Consume until cancelled, then finish what is in hand. Raises what made it impossible to go on."""
-        await together(
-            self._group.run(),
-            watch(self._group, self._settings.stuck_after),
-            self._announcer.run(),
-            housekeeping.run(self._journal, self._settings.store_retention),
-        )
+        try:
+            await together(
+                self._group.run(),
+                watch(self._group, self._settings.stuck_after),
+                self._announcer.run(),
+                housekeeping.run(self._journal, self._settings.store_retention),
+            )
+        finally:
+            self._clerk.close()
 
     async def _handle(self, batch: RecordBatch) -> None:
         """What has arrived on one partition of one topic."""

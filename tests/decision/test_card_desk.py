@@ -24,6 +24,7 @@ from app.testing import START, MemoryBus
 from app.topics import ALERTS, CARD_DECISIONS, CARD_PREDICTIONS, CHARGEBACKS, DEAD_LETTERS, DECISIONS
 from decision.card_books import CardBooks
 from decision.card_desk import CardDesk
+from decision.clerk import Clerk
 from decision.push import Announcer
 from decision.quota import Quota
 
@@ -49,7 +50,7 @@ class Bank:
 
     def __init__(self, url: str, bus: MemoryBus, keep_allowed: int = 0) -> None:
         self.journal, self.bus, self.redis = CardJournal.open(url), bus, Redis()
-        self.books = CardBooks(self.journal, pause_s=0.001)
+        self.books = CardBooks(Clerk(self.journal, pause_s=0.001))
         self.announcer = Announcer(self.redis, self.books, return_s=0.01)
         self.desk = CardDesk(self.books, bus, self.announcer, Costs(25, 5, 50), Quota(keep_allowed, 0.0))
         self._log: list[Outgoing] = []
