@@ -59,7 +59,7 @@ def charges(_model: Calibrated, batch: Sequence[AnyTransaction], _features: Floa
     load=load,
     detail=charges,
     state=Cards,
-    max_batch=16_384,
+    max_batch=8_192,
     within=timedelta(seconds=1),  # the bank's window: MILLRACE_WITHIN overrules it
 )
 def fraud(batch: Sequence[AnyTransaction], cards: Cards) -> Floats:
