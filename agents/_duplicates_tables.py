@@ -16,10 +16,10 @@ from sqlalchemy import (
     inspect,
     select,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from agents._duplicates_engine import wait_no_longer
 from app.sql import tables
+from app.sql.upserts import inserting
 
 metadata = MetaData()
 versions = Table(
@@ -73,6 +73,5 @@ def only_one(connection: Connection) -> int:
 def insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     """Those that are not there yet."""
     if rows:
-        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
         # A worker of before there were numbers enters beside the others, without waiting.
-        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+        connection.execute(inserting(connection.dialect)(table).on_conflict_do_nothing(), rows)

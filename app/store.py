@@ -86,7 +86,10 @@ class Store:
 
     def predictions(self, subject: SubjectKey) -> list[Prediction]:
         """Every prediction about the subject, corrections included, in the order they were logged."""
-        return [answer.prediction for answer in self._answers(subject)]
+        with self.connected() as connection:
+            return [
+                each.prediction for each in _answers(connection, subject, card_reads.of_subject(connection, subject))
+            ]
 
     def snapshot(self, user_id: str, limit: int = 50) -> list[Decision]:
         """The latest decision of each of the user's recent subjects, newest first, at most `limit`."""
@@ -148,6 +151,7 @@ class Store:
             opened = connection.execute(_of(cases, subject).order_by(cases.c.offset)).all()
             decided = connection.execute(_of(decisions, subject).order_by(*reversed(_latest))).all()
             on_cards = card_reads.of_subject(connection, subject)
+            answers = _answers(connection, subject, on_cards)
         if not (opened or on_cards):
             return None
         return {
@@ -155,15 +159,9 @@ class Store:
             "user_id": subject.user_id,
             "kind": opened[0].kind if opened else on_cards[0].decision.kind,
             "openings": [*map(_opening, opened), *(_opening(kept.opening) for kept in on_cards)],
-            "predictions": [_answer(answer) for answer in self._answers(subject)],
+            "predictions": [_answer(answer) for answer in answers],
             "decisions": [*map(_decided, decided), *(_decided(kept.decided) for kept in on_cards)],
         }
-
-    def _answers(self, subject: SubjectKey) -> list[Answer]:
-        with self.connected() as connection:
-            rows = connection.execute(_of(predictions, subject).order_by(predictions.c.offset)).all()
-            on_cards = [kept.answer for kept in card_reads.of_subject(connection, subject)]
-        return [*(Answer(_predictions.decode(row.message), row.partition, row.offset) for row in rows), *on_cards]
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:
@@ -259,6 +257,13 @@ def _tallies(rows: Sequence[Row[Any]]) -> list[ChargeTally]:
 
 def _of(table: Table, subject: SubjectKey) -> Select[Any]:
     return select(table).where(table.c.subject_id == subject.subject_id, table.c.user_id == subject.user_id)
+
+
+def _answers(connection: Connection, subject: SubjectKey, on_cards: Sequence[card_reads.Kept]) -> list[Answer]:
+    """Every prediction about the subject, those that are kept with a card decision among them."""
+    rows = connection.execute(_of(predictions, subject).order_by(predictions.c.offset)).all()
+    found = (Answer(_predictions.decode(row.message), row.partition, row.offset) for row in rows)
+    return [*found, *(kept.answer for kept in on_cards)]
 
 
 def _position(topic: str, partition: int, offset: int) -> dict[str, object]:

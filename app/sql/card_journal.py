@@ -11,16 +11,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, and_, bindparam, false, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app import codec
 from app.decisions import Decision
 from app.events import FraudReported
 from app.predictions import Prediction
-from app.sql.journal import Aged, Journal, Unpushed, added, chunks, execute
+from app.sql.journal import Aged, Journal, Unpushed, chunks, execute, standing
 from app.sql.ledger import DecisionKey, Mark, iso_week
 from app.sql.prepared import Prepared, Row
 from app.sql.schema import Instant, card_decisions, charge_counts, charge_tallies, charges, weekly_charges
+from app.sql.upserts import added, inserting
 
 REPORTED_WITHIN = timedelta(days=180)
 """Besides the store's retention. Card schemes let a fraud be disputed for 120 days (Visa, Mastercard)."""
@@ -112,7 +112,7 @@ class CardJournal(Journal):
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        insert = inserting(engine.dialect)
         put_charge = insert(charges).on_conflict_do_nothing()
         self._put_reported = put_charge.returning(*_WHOSE, charges.c.amount_usd)
         self._add_tallies, self._add_weekly_charges = (
@@ -145,14 +145,15 @@ class CardJournal(Journal):
         tallies = _Tallies()
         with self.transaction() as connection:
             fresh = self._keep(connection, kept, now)
-            standing = {} if sum(fresh.values()) == len(kept) else _standing(connection, kept)
+            all_fresh = sum(fresh.values()) == len(kept)
+            stood = {} if all_fresh else standing(connection, card_decisions, (each.decision for each in kept))
             for (action, week), n in fresh.items():
                 tallies.decided(action, week, n)
             if counted:
                 tallies.of("allow").decided = 0
-            self._charge(connection, kept, standing, tallies)
+            self._charge(connection, kept, stood, tallies)
             self._settle(connection, pending or Pending(), now, tallies)
-        return standing
+        return stood
 
     def settle(self, pending: Pending, now: datetime) -> None:
         """Write down what is pending."""
@@ -171,14 +172,14 @@ class CardJournal(Journal):
         self,
         connection: Connection,
         kept: Sequence[Kept],
-        standing: Mapping[DecisionKey, Decision],
+        stood: Mapping[DecisionKey, Decision],
         tallies: _Tallies,
     ) -> None:
         """All that hold, at once; one by one only where some were there before, reported already or of a second delivery."""
         held = [
             (made, each.amount_usd)
             for each in kept
-            if (made := standing.get(DecisionKey.of(each.decision), each.decision) if standing else each.decision)
+            if (made := stood.get(DecisionKey.of(each.decision), each.decision) if stood else each.decision)
             and made.action != "allow"
         ]
         rows = [(m.user_id, m.subject_id, m.action, usd, False, self._instant(m.at)) for m, usd in held]
@@ -263,15 +264,6 @@ def _decision_row(kept: Kept, seen_ms: int) -> Row:
     return (
         made.user_id, made.decision_id, made.subject_id, seen_ms, *where, kept.traceparent, said, kept.message, *not_pushed,
     )  # fmt: skip
-
-
-def _standing(connection: Connection, kept: Sequence[Kept]) -> dict[DecisionKey, Decision]:
-    """These decisions, as they are kept."""
-    c, found = card_decisions.c, dict[DecisionKey, Decision]()
-    for keys in chunks(sorted({DecisionKey.of(each.decision) for each in kept})):
-        query = select(c.message).where(tuple_(c.user_id, c.decision_id).in_(keys))
-        found |= {DecisionKey.of(each): each for each in map(_decisions.decode, connection.scalars(query))}
-    return found
 
 
 def _now_reported(keys: Sequence[tuple[str, str]]) -> Any:

@@ -4,7 +4,7 @@ A worker that is killed has either written a micro-batch down whole or not at al
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from functools import lru_cache
@@ -29,7 +29,6 @@ from sqlalchemy import (
     union,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app import codec
 from app.decisions import Decision
@@ -53,9 +52,13 @@ from app.sql.ledger import (
 )
 from app.sql.prepared import Prepared
 from app.sql.schema import actions, cases, decisions, live_errors, outcomes, predictions, weekly_errors
+from app.sql.upserts import added, inserting, latest
 from app.store import Store, engine_for
 
 T = TypeVar("T")
+
+_WORKER = "decision"
+"""Whose decisions these are: a store of before has some of the card decision worker, which are not ours to push."""
 
 _CHUNK = 1000  # ids, or pairs of them, per IN list: far below SQLite's 32,766 and PostgreSQL's 65,535 parameters
 _decisions: codec.Decoder[Decision] = codec.Decoder(Decision)
@@ -79,19 +82,13 @@ class Unpushed(NamedTuple):
 
 
 class Journal(Store):
-    """The store, for the one who writes it.
-
-    Attributes:
-        worker: whose decisions these are: each worker's outbox is its own.
-    """
-
-    worker = "decision"
+    """The store, for the one who writes it."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        insert = inserting(engine.dialect)
         # Made once: to make one costs more than to run it.
-        self._put_case = _latest(insert, cases, "revision")
+        self._put_case = latest(insert, cases, "revision")
         self._put_prediction = insert(predictions).on_conflict_do_nothing()
         self._put_decision = insert(decisions).on_conflict_do_nothing()
         self._put_truth = insert(outcomes).on_conflict_do_nothing()
@@ -154,7 +151,7 @@ class Journal(Store):
         columns = (decisions.c.message, decisions.c.traceparent, decisions.c.partition, decisions.c.offset)
         query = select(*columns).where(
             decisions.c.source_partition.in_(partitions),
-            decisions.c.worker == self.worker,
+            decisions.c.worker == _WORKER,
             decisions.c.published == false(),
             which,
         )
@@ -178,7 +175,7 @@ class Journal(Store):
             self.count(connection, fresh)
             execute(connection, _MARK, map(_mark_row, marks))
             all_fresh = sum(fresh.values()) == len(entry.decisions)
-            return {} if all_fresh else _standing(connection, entry.decisions)
+            return {} if all_fresh else standing(connection, decisions, (made.decision for made in entry.decisions))
 
     def count(self, connection: Connection, decided: Mapping[str, int]) -> None:
         """Add to how often each action was decided."""
@@ -188,7 +185,7 @@ class Journal(Store):
         """Write decisions down; how many of each action did not stand there already."""
         rows: dict[str, list[Values]] = defaultdict(list)
         for each in made:
-            rows[each.decision.action].append({**_decision_row(each), "worker": self.worker})
+            rows[each.decision.action].append(_decision_row(each))
         return {action: execute(connection, self._put_decision, of) for action, of in rows.items()}
 
     def aged(self, before: datetime) -> "Aged":
@@ -220,7 +217,6 @@ def _these(table: Table) -> ColumnElement[bool]:
 
 Aged = tuple[tuple[Table, ColumnElement[bool]], ...]
 Values = dict[str, Any]
-Upsert = sqlite.Insert | postgresql.Insert
 
 _MARK: Update = (
     update(decisions)
@@ -232,19 +228,6 @@ _MARK: Update = (
 _BY_SUBJECT = (cases, predictions, outcomes)
 _CASES, _ANSWERS, _TRUTHS = (select(table).where(_these(table)) for table in _BY_SUBJECT)
 _KNOWN = union(*(select(table.c.subject_id).where(_these(table)) for table in _BY_SUBJECT))
-
-
-def _latest(into: Callable[[Table], Upsert], table: Table, *names: str) -> Insert:
-    """The first to bring an id wins, but for these columns, where the last does."""
-    insert, key = into(table), list(table.primary_key.columns)
-    return insert.on_conflict_do_update(index_elements=key, set_={name: insert.excluded[name] for name in names})
-
-
-def added(into: Callable[[Table], Upsert], table: Table, *names: str) -> Insert:
-    """These columns add up."""
-    insert, key = into(table), list(table.primary_key.columns)
-    sums = {name: table.c[name] + insert.excluded[name] for name in names}
-    return insert.on_conflict_do_update(index_elements=key, set_=sums)
 
 
 def execute(connection: Connection, statement: Insert | Update, rows: Iterable[Values]) -> int:
@@ -261,11 +244,11 @@ def _ready(statement: Insert | Update, names: tuple[str, ...], dialect: Dialect)
     return Prepared(statement, names, dialect)
 
 
-def _standing(connection: Connection, made: Sequence[Made]) -> dict[DecisionKey, Decision]:
-    """These decisions, as they are kept."""
-    found: dict[DecisionKey, Decision] = {}
-    for keys in chunks(sorted({DecisionKey.of(each.decision) for each in made})):
-        query = select(decisions.c.message).where(tuple_(decisions.c.user_id, decisions.c.decision_id).in_(keys))
+def standing(connection: Connection, table: Table, made: Iterable[Decision]) -> dict[DecisionKey, Decision]:
+    """These decisions, as the table keeps them."""
+    c, found = table.c, dict[DecisionKey, Decision]()
+    for keys in chunks(sorted(set(map(DecisionKey.of, made)))):
+        query = select(c.message).where(tuple_(c.user_id, c.decision_id).in_(keys))
         found |= {DecisionKey.of(each): each for each in map(_decisions.decode, connection.scalars(query))}
     return found
 
@@ -333,6 +316,7 @@ def _decision_row(made: Made) -> Values:
         "at": decision.at,
         "message": codec.encode(decision),
         "source_partition": made.partition,
+        "worker": _WORKER,
         "traceparent": made.traceparent,
         "published": False,
     }

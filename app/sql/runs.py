@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Table, and_, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from app.clock import utc_now
@@ -31,6 +30,7 @@ from app.sql.run_schema import (
     schedules,
 )
 from app.sql.tables import ensure
+from app.sql.upserts import inserting
 from app.store import answering, engine_for
 
 LEASE = timedelta(seconds=60)
@@ -76,7 +76,7 @@ class Runs:
     def __init__(self, engine: Engine, lease: timedelta = LEASE, wall: Callable[[], datetime] = utc_now) -> None:
         self.engine, self.lease, self.wall = engine, lease, wall
         self.worker = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        self._insert = inserting(engine.dialect)
 
     @classmethod
     def open(cls, url: str, lease: timedelta = LEASE) -> Self:

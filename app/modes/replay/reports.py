@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app.clock import utc_now
 from app.modes.replay.known import Known
 from app.predictions import Detail
 from app.sql.replay_schema import lanes, replayed, whatif, whatif_actions, whatif_errors, whatif_flips
 from app.sql.replays import Replays
+from app.sql.upserts import inserting
 from app.sql.whatif import Flip, Judge, Replayed, Report
 
 _PIECE = 1000  # rows that are looked up at once: far below SQLite's 32,766 and PostgreSQL's 65,535 parameters
@@ -88,7 +88,6 @@ def _row(row: Row[Any]) -> Replayed:
 
 def _keep_flips(connection: Connection, run: str, model: str, flips: Sequence[Flip]) -> None:
     """Once per event, however often it was logged."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     rows = [
         {
             "run": run,
@@ -104,7 +103,7 @@ def _keep_flips(connection: Connection, run: str, model: str, flips: Sequence[Fl
         }
         for flip in flips
     ]
-    connection.execute(dialect.insert(whatif_flips).on_conflict_do_nothing(), rows)
+    connection.execute(inserting(connection.dialect)(whatif_flips).on_conflict_do_nothing(), rows)
 
 
 def _keep(connection: Connection, run: str, report: Report, failed: int, at: datetime) -> None:

@@ -91,8 +91,9 @@ class TopicSource:
     async def spans(self, agent: Agent) -> list[Span]:
         """Lanes of a partition each, cut further for an agent without state.
 
-        One for all partitions if workers share a state, in the order in which it was told of their records. A state over several topics has a lane per partition number, through that partition of each and all it hears, in the
-        order in which they were read live; what was never answered, by time.
+        One for all partitions if workers share a state, in the order in which it was told of their records. A state over
+        several topics has a lane per partition number, through that partition of each and all it hears, in the order in which
+        they were read live; what was never answered, by time.
         """
         wanted = self._topics(agent)
         if self.mixes(agent):
