@@ -219,14 +219,15 @@ class Runs:
         values = {name: getattr(taken, name) for name in names}
         if not connection.execute(update(runs).where(unchanged).values(**values)).rowcount:
             return None  # somebody was faster
-        _end(connection, found, now, LOST)
+        begun = self.wall()  # the run before may have ended while this one waited for the database
+        _end(connection, found, begun, LOST)
         connection.execute(
             self._insert(attempts).values(
                 job=taken.job,
                 as_of=taken.as_of,
                 attempt=taken.attempt,
                 worker=self.worker,
-                started_at=now,
+                started_at=begun,
                 outcome=RUNNING,
             )
         )
