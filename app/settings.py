@@ -5,7 +5,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -38,6 +46,9 @@ def _between(least_s: float = 0, most_s: float = 100 * 365 * 86_400) -> AfterVal
 
 
 Duration = Annotated[timedelta, WrapValidator(_seconds)]
+LogLevel = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(lambda given: str(given).upper())
+]
 
 _ANSWERED_S = 0.1
 """What is given less time would go without its models: at the 99th percentile a figure takes 60 ms (`docs/figures.md`)."""
@@ -89,7 +100,7 @@ class Settings(BaseSettings):
     datasets: Path | None = Field(None, description="directory of the training data; needed to train, not to run")
     partitions: Annotated[int, Field(ge=1, le=1024)] = 4
     replication: Annotated[int, Field(ge=1, le=5)] = 1
-    log_level: str = "WARNING"
+    log_level: LogLevel = "WARNING"
 
     ride_deadline: Annotated[Duration, _between(_ANSWERED_S)] = Field(
         timedelta(seconds=2), description="a ride is decided this long after its request"

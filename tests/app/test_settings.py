@@ -59,3 +59,15 @@ def test_a_first_estimate_is_waited_for_no_longer_than_any_answer(monkeypatch: p
     monkeypatch.setenv("MILLRACE_FIRST_ESTIMATE", said)
     with pytest.raises(ConfigurationError, match="MILLRACE_FIRST_ESTIMATE"):
         read_settings()
+
+
+@pytest.mark.parametrize("said", ["debug", "INFO", "Warning"])
+def test_a_log_level_is_taken_in_any_case(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv("MILLRACE_LOG_LEVEL", said)
+    assert read_settings().log_level == said.upper()
+
+
+def test_what_is_no_log_level_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLRACE_LOG_LEVEL", "loud")
+    with pytest.raises(ConfigurationError, match="MILLRACE_LOG_LEVEL"):
+        read_settings()
