@@ -169,12 +169,11 @@ def agent(
 
 def find(name: str) -> Agent:
     """The agent `name` of module `agents.<name>`. Raises `ConfigurationError` that lists the agents there are."""
-    try:
-        found = getattr(importlib.import_module(f"agents.{name}"), name)
-    except (ModuleNotFoundError, AttributeError):
-        found = None
-    if not isinstance(found, Agent):
+    if name not in names():
         raise ConfigurationError(f"no agent {name!r}; there are: {', '.join(names())}")
+    found = getattr(importlib.import_module(f"agents.{name}"), name, None)
+    if not isinstance(found, Agent):
+        raise ConfigurationError(f"agents/{name}.py declares no agent `{name}`")
     return found
 
 
