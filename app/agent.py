@@ -8,7 +8,7 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +76,7 @@ def _all_nan(features: Features) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, eq=False)
 class Agent:
-    """A declaration; see `agent` for the parameters."""
+    """A declaration; see `agent` and `Options` for what the fields mean."""
 
     name: str
     consumes: tuple[type[Event], ...]
@@ -139,26 +139,51 @@ class Agent:
         return f"the model answered {value:g} {self.unit}, outside {self.low:g} to {self.high:g}"
 
 
+class Options(TypedDict, total=False):
+    """What else an agent may declare.
+
+    Attributes:
+        follows: events that move the state and get no prediction.
+        hears: events the state of *every* partition is told of, whatever their key: few, and on a topic of their own. A state
+            that hears, or that spans several topics, must not depend on the order between topics.
+        low, high: a value outside makes its row a failed one; no bounds by default.
+        load: artifact -> model; LightGBM's text form by default.
+        detail: (model, events, features, values) -> extras of each prediction.
+        state: a fold over the events of a partition; the features function gets it as its second argument.
+        stateless: events whose features do not rest on the state, though they may move it.
+        shared: a state that all workers share, kept in the database; handed over as `state` is.
+        entered: features -> the place of each event in the shared state, from 1 on, in the order in which it was told. An answer
+            must rest on nothing that was entered later, however often it is asked for.
+        unscorable: why a row may be all NaN, as a dead letter says it.
+        max_batch: rows of one call at most.
+        within: how long the first record may wait for a fuller batch.
+    """
+
+    follows: tuple[type[Event], ...]
+    hears: tuple[type[Event], ...]
+    low: float
+    high: float
+    load: Callable[[Artifact], Model]
+    detail: Callable[[Any, Sequence[Any], Features, Values], Sequence[Detail | None]]
+    state: type[State]
+    stateless: tuple[type[Event], ...]
+    shared: type[Shared]
+    entered: Callable[[Any], Sequence[int | None]]
+    unscorable: str
+    max_batch: int
+    within: timedelta
+
+
 def agent(
-    name: str, *, consumes: tuple[type[Event], ...], unit: str, **options: Any
+    name: str, *, consumes: tuple[type[Event], ...], unit: str, **options: Unpack[Options]
 ) -> Callable[[Callable[..., Features]], Agent]:
-    """Declare an agent by decorating its features function.
+    """Declare an agent by decorating its features function: n events -> (n, d), a row that cannot be computed NaN throughout.
 
     Args:
         name: the model's bare name; the module, the consumer group and the artifact bear it too.
         consumes: the events that get a prediction each.
         unit: of the value: "min", "usd", "probability", "similarity".
-        options: `follows`: events that only move the state; `hears`: likewise, but the state of every partition is told of
-            them, whatever their key (few events, on a topic of their own; a state that hears, or that spans several
-            topics, must not depend on the order between topics); `low`, `high`: a value outside is a failed row; `load`:
-            artifact -> model (LightGBM text by default); `detail`: extras of each prediction; `state`: the fold over
-            a partition, passed to the function as its second argument; `stateless`: events whose features do not rest on
-            it, though they may move it; `shared`: likewise, kept in the database; `entered`: features -> where in the
-            shared state each event was entered, from 1 on in the order in which it was told; an answer must rest on nothing
-            entered later, however often it is asked for;
-            `unscorable`: why a row can be all NaN; `max_batch`; `within`: how long to wait for a fuller batch.
-
-    The function takes n events and returns (n, d) features; a row it cannot compute is NaN throughout.
+        options: see `Options`.
     """
 
     def declare(features: Callable[..., Features]) -> Agent:
