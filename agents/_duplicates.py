@@ -119,18 +119,12 @@ class DuplicateIndex:
     def _transaction(self) -> Iterator[Connection]:
         try:
             if not self._ready:
-                self._create()
+                create(self._engine)
+                self._ready = True
             with self._engine.begin() as connection:
                 yield connection
         except (DBAPIError, PoolTimeout) as error:
             raise ServiceUnavailable("database", f"the index of duplicates: {error.__cause__ or error}") from error
-
-    def _create(self) -> None:
-        try:
-            create(self._engine)
-        except DBAPIError:
-            create(self._engine)  # another worker was creating them; now they are there
-        self._ready = True
 
 
 class _Visit:

@@ -13,12 +13,12 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    inspect,
     select,
 )
 
 from agents._duplicates_engine import wait_no_longer
-from app.sql import tables
+from app.sql.engine import DATABASE
+from app.sql.tables import ensure
 from app.sql.upserts import inserting
 
 metadata = MetaData()
@@ -52,12 +52,9 @@ entries = Table(
 
 
 def create(engine: Engine) -> None:
-    """Create what is missing. Raises `ServiceUnavailable`; `DBAPIError` when another worker was quicker: then try once more."""
-    tables.create(engine, metadata)
-    known = {column["name"] for column in inspect(engine).get_columns(versions.name)}
+    """Create what is missing. Raises `ConfigurationError` for tables that are not as they are now, and `ServiceUnavailable`."""
+    ensure(engine, metadata, DATABASE)
     with engine.begin() as connection:
-        if versions.c.entered.name not in known:  # an index of before there were numbers
-            connection.exec_driver_sql(f"ALTER TABLE {versions.name} ADD COLUMN entered BIGINT NOT NULL DEFAULT 0")
         insert(connection, entries, [{"one": 1, "last": 0}])
 
 

@@ -1,48 +1,28 @@
 """The store: cases, predictions, decisions, outcomes and live errors in SQL. SQLite embedded, PostgreSQL in service.
 
-The gateway reads here; the decision worker writes, through the `Journal` of `app.sql.journal`. Everything is synchronous: call it through
-`asyncio.to_thread`. Every method raises `ServiceUnavailable("database")` when the database does not answer.
+The gateway reads here; the decision worker writes, through the `Journal` of `app.sql.journal`.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from math import sqrt
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from sqlalchemy import (
-    URL,
-    Connection,
-    Engine,
-    Row,
-    Select,
-    Table,
-    create_engine,
-    event,
-    func,
-    inspect,
-    make_url,
-    select,
-    text,
-)
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
-from sqlalchemy.schema import CreateColumn
+from sqlalchemy import Connection, Row, Select, Table, cast, func, select
 
 from app import codec
 from app.costs import CHOICES
 from app.decisions import Decision
-from app.errors import ConfigurationError, ServiceUnavailable
 from app.predictions import Prediction
 from app.sql import card_reads
+from app.sql.database import Database
 from app.sql.ledger import Answer, ChargeTally, LiveError, SubjectKey, WeeklyError
 from app.sql.schema import (
     actions,
     cases,
     charge_tallies,
     decisions,
-    live_errors,
     metadata,
     predictions,
     weekly_charges,
@@ -50,31 +30,15 @@ from app.sql.schema import (
 )
 from app.topics import DECISIONS, predictions_of
 
-_BUSY_S = 10.0  # transactions here take milliseconds
 _decisions: codec.Decoder[Decision] = codec.Decoder(Decision)
 _predictions: codec.Decoder[Prediction] = codec.Decoder(Prediction)
 _latest = (decisions.c.event_at.desc(), decisions.c.revision.desc(), decisions.c.at.desc())
 
 
-class Store:
-    """An open database. One per process; its methods may be called from several threads."""
+class Store(Database):
+    """An open store, for the one who reads it."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    @classmethod
-    def open(cls, url: str) -> Self:
-        """Connect and create what is missing; several processes may do so at the same time.
-
-        Raises `ConfigurationError` for a url nobody understands, and for tables that are not ours as they are now.
-        """
-        store = cls(engine_for(url))
-        store._create()
-        store._compare()
-        return store
-
-    def close(self) -> None:
-        self._engine.dispose()
+    tables = metadata
 
     def decision(self, subject: SubjectKey) -> Decision | None:
         """The latest decision on the subject: of the last opening event, its last revision."""
@@ -108,10 +72,12 @@ class Store:
 
     def live_errors(self) -> list[LiveError]:
         """How wrong each model has been so far, by model, version and stage."""
-        query = select(live_errors).where(live_errors.c.n > 0)
+        key = [weekly_errors.c[name] for name in ("model", "version", "stage", "unit")]
+        added = (weekly_errors.c[name] for name in ("n", "signed", "absolute", "squared"))
+        sums = [cast(func.sum(each), each.type).label(each.name) for each in added]  # PostgreSQL sums into a decimal
+        query = select(*key, *sums).where(weekly_errors.c.n > 0).group_by(*key).order_by(*key)
         with self.connected() as connection:
-            rows = connection.execute(query.order_by(live_errors.c.model, live_errors.c.version, live_errors.c.stage))
-            return [LiveError(**_means(row)) for row in rows]
+            return [LiveError(**_means(row)) for row in connection.execute(query)]
 
     def weekly_errors(self) -> list[WeeklyError]:
         """The same week by week, the oldest first. Rows: models, versions and weeks there were, so some hundreds a year."""
@@ -162,91 +128,6 @@ class Store:
             "predictions": [_answer(answer) for answer in answers],
             "decisions": [*map(_decided, decided), *(_decided(kept.decided) for kept in on_cards)],
         }
-
-    @contextmanager
-    def connected(self) -> Iterator[Connection]:
-        """A connection for reading."""
-        with answering(), self._engine.connect() as connection:
-            yield connection
-
-    @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """A connection whose work is kept whole or not at all."""
-        with answering(), self._engine.begin() as connection:
-            yield connection
-
-    def _create(self) -> None:
-        """What two processes create at the same time can collide; whoever lost finds it there on the next try."""
-        for attempt in range(5):
-            try:
-                metadata.create_all(self._engine)
-                self._upgrade()
-                return
-            except (DBAPIError, ServiceUnavailable) as error:
-                if attempt == 4:
-                    problem = error.orig if isinstance(error, DBAPIError) else error
-                    raise ServiceUnavailable("database", str(problem)) from error
-
-    def _upgrade(self) -> None:
-        """Add to each table of ours what an earlier version did not have, where a default says what it was."""
-        with self.connected() as connection:
-            found = inspect(connection)
-            tables = [
-                (table, {each["name"] for each in found.get_columns(table.name)}) for table in metadata.sorted_tables
-            ]
-        for table, names in tables:
-            lacking = [column for column in table.columns.values() if column.name not in names]
-            if all(column.server_default is not None for column in lacking):
-                for column in lacking:
-                    described = CreateColumn(column).compile(self._engine)
-                    with self.transaction() as connection:
-                        connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {described}"))
-
-    def _compare(self) -> None:
-        """Tables of another version would refuse every write, one batch after the other: better not to start."""
-        with self.connected() as connection:
-            found = inspect(connection)
-            for table in metadata.sorted_tables:
-                columns = {column["name"] for column in found.get_columns(table.name)}
-                key = set(found.get_pk_constraint(table.name)["constrained_columns"])
-                if columns != set(table.columns.keys()) or key != set(table.primary_key.columns.keys()):
-                    raise ConfigurationError(
-                        f"MILLRACE_DATABASE: the table {table.name} was made by another version of Millrace; "
-                        "name an empty database, or delete this one"
-                    )
-
-
-@contextmanager
-def answering() -> Iterator[None]:
-    """A database that does not answer is our `ServiceUnavailable`."""
-    try:
-        yield
-    except DBAPIError as error:
-        raise ServiceUnavailable("database", str(error.orig)) from error
-
-
-def engine_for(url: str | URL, setting: str = "MILLRACE_DATABASE", busy_s: float = _BUSY_S) -> Engine:
-    """An engine for the database that `setting` names; connects to nothing yet. On SQLite, a writer waits `busy_s` for another.
-
-    Raises `ConfigurationError` for a url nobody understands.
-    """
-    try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() != "sqlite":
-            return create_engine(parsed, pool_pre_ping=True, pool_size=2, max_overflow=8, pool_timeout=_BUSY_S)
-        if parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed, connect_args={"timeout": busy_s})
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise ConfigurationError(f"{setting}: {error}") from error
-    event.listen(engine, "connect", _tune_sqlite)
-    return engine
-
-
-def _tune_sqlite(connection: Any, _record: object) -> None:
-    """Readers do not wait for the writer (WAL), and a commit survives kill -9; only a power cut may take the last ones."""
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def _tallies(rows: Sequence[Row[Any]]) -> list[ChargeTally]:

@@ -23,6 +23,7 @@ from app.modes.consuming.progress import RecordBatch
 from app.predictions import PredictionBatch
 from app.settings import read_settings
 from app.sql.card_journal import CardJournal
+from app.store import Store
 from app.topics import CARD_PREDICTIONS
 from decision.card_books import CardBooks
 from decision.card_desk import CardDesk
@@ -108,7 +109,7 @@ async def decide(directory: Path, number: int, held: float) -> tuple[float, int]
         if done % 2:
             await books.settle()
         spent += time.process_time() - started
-    kept = sum(n for action, n in journal.actions().items() if action != "allow")
+    kept = sum(n for action, n in Store(journal.engine).actions().items() if action != "allow")
     journal.close()
     return spent, kept
 

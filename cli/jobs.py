@@ -12,7 +12,7 @@ from rich.table import Table
 from sqlalchemy import select
 
 from app.errors import ConfigurationError
-from app.store import answering, engine_for
+from app.sql.engine import answering, engine_for
 
 if TYPE_CHECKING:
     from app.jobs.job import Job

@@ -16,8 +16,9 @@ from sqlalchemy import Connection, Table, func, select
 
 from app.costs import Costs
 from app.sql.card_figures import WeeklyWorth, weekly
+from app.sql.engine import DATABASE, answering
 from app.sql.ledger import WeeklyError
-from app.store import Store, answering
+from app.store import Store
 from gateway.problems import Refused
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class BatchReads:
             raise _unknown(f"no job {name!r}; there are: {', '.join(jobs.names())}")
         job = jobs.find(name)
         for table in job.load:
-            ensure(self._runs.engine, table.metadata, "MILLRACE_DATABASE")
+            ensure(self._runs.engine, table.metadata, DATABASE)
         return job
 
 

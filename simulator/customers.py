@@ -18,7 +18,7 @@ from sqlalchemy import Engine, func, select
 from app.errors import ConfigurationError
 from app.jobs.customers import customers, purchases, read_log
 from app.sql import bulk
-from app.store import answering
+from app.sql.engine import answering
 
 PACE_SHAPE, PACE_SCALE_WEEKS = 0.243, 4.414
 GONE_A, GONE_B = 0.793, 2.426

@@ -13,9 +13,9 @@ from typing import NamedTuple
 from sqlalchemy import Boolean, Column, Engine, Float, ForeignKey, Index, Integer, MetaData, String, Table
 
 from app.errors import ConfigurationError
+from app.sql.engine import engine_for
 from app.sql.schema import Instant
 from app.sql.tables import ensure
-from app.store import engine_for
 
 SETTING = "MILLRACE_CUSTOMERS"
 metadata = MetaData()

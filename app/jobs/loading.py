@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Table, and_, delete, insert, select, true
 
 from app.sql import bulk
 from app.sql.bulk import Row
+from app.sql.engine import DATABASE
 from app.sql.run_schema import metadata, problems, staging, staging_metadata
 from app.sql.runs import Run, Runs
 from app.sql.tables import ensure
@@ -22,7 +23,7 @@ class Loading:
         self._tables = {table.name: table for table in (*load, problems)}
         twins = [staging(table) for table in self._tables.values()]
         for each in (metadata, staging_metadata, *(table.metadata for table in load)):
-            ensure(runs.engine, each, "MILLRACE_DATABASE")
+            ensure(runs.engine, each, DATABASE)
         with runs.transaction() as connection:
             for twin in twins:
                 connection.execute(delete(twin).where(twin.c.run_job == run.job))

@@ -34,13 +34,14 @@ from app import codec
 from app.decisions import Decision
 from app.events import AnyRide
 from app.predictions import Prediction
+from app.sql.database import Database
+from app.sql.engine import engine_for
 from app.sql.ledger import (
     UNDECIDED,
     Answer,
     Case,
     DecisionKey,
     Entry,
-    ErrorKey,
     ErrorSum,
     Made,
     Mark,
@@ -51,14 +52,10 @@ from app.sql.ledger import (
     WeekKey,
 )
 from app.sql.prepared import Prepared
-from app.sql.schema import actions, cases, decisions, live_errors, outcomes, predictions, weekly_errors
+from app.sql.schema import actions, cases, decisions, metadata, outcomes, predictions, weekly_errors
 from app.sql.upserts import added, inserting, latest
-from app.store import Store, engine_for
 
 T = TypeVar("T")
-
-_WORKER = "decision"
-"""Whose decisions these are: a store of before has some of the card decision worker, which are not ours to push."""
 
 _CHUNK = 1000  # ids, or pairs of them, per IN list: far below SQLite's 32,766 and PostgreSQL's 65,535 parameters
 _decisions: codec.Decoder[Decision] = codec.Decoder(Decision)
@@ -81,8 +78,10 @@ class Unpushed(NamedTuple):
         return Mark(DecisionKey.of(self.decision), self.partition, self.offset, published=True)
 
 
-class Journal(Store):
+class Journal(Database):
     """The store, for the one who writes it."""
+
+    tables = metadata
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
@@ -93,15 +92,14 @@ class Journal(Store):
         self._put_decision = insert(decisions).on_conflict_do_nothing()
         self._put_truth = insert(outcomes).on_conflict_do_nothing()
         self._add_actions = added(insert, actions, "n")
-        sums = ("n", "signed", "absolute", "squared")
-        self._add_errors, self._add_weekly = (added(insert, table, *sums) for table in (live_errors, weekly_errors))
+        self._add_errors = added(insert, weekly_errors, "n", "signed", "absolute", "squared")
 
     def hasty(self) -> Self | None:
         """The same journal, which never waits: what another writer holds up raises `ServiceUnavailable` at once.
 
         `None` where the database is no file, so that every question is a journey.
         """
-        url = self._engine.url
+        url = self.engine.url
         return type(self)(engine_for(url, busy_s=0.0)) if url.get_backend_name() == "sqlite" and url.database else None
 
     def load(self, keys: Collection[SubjectKey]) -> list[Subject]:
@@ -151,7 +149,6 @@ class Journal(Store):
         columns = (decisions.c.message, decisions.c.traceparent, decisions.c.partition, decisions.c.offset)
         query = select(*columns).where(
             decisions.c.source_partition.in_(partitions),
-            decisions.c.worker == _WORKER,
             decisions.c.published == false(),
             which,
         )
@@ -171,7 +168,6 @@ class Journal(Store):
             fresh = self._decide(connection, entry.decisions)
             execute(connection, self._put_truth, (_truth_row(truth, entry.at) for truth in entry.truths))
             execute(connection, self._add_errors, _error_rows(entry.errors))
-            execute(connection, self._add_weekly, _weekly_rows(entry.errors))
             self.count(connection, fresh)
             execute(connection, _MARK, map(_mark_row, marks))
             all_fresh = sum(fresh.values()) == len(entry.decisions)
@@ -316,7 +312,6 @@ def _decision_row(made: Made) -> Values:
         "at": decision.at,
         "message": codec.encode(decision),
         "source_partition": made.partition,
-        "worker": _WORKER,
         "traceparent": made.traceparent,
         "published": False,
     }
@@ -332,15 +327,7 @@ def _truth_row(truth: Truth, at: datetime) -> Values:
 
 
 def _error_rows(errors: Mapping[WeekKey, ErrorSum]) -> Iterator[Values]:
-    """Of all weeks together, in one order everywhere, so that two workers cannot lock each other's rows crosswise."""
-    whole: dict[ErrorKey, ErrorSum] = defaultdict(ErrorSum)
-    for key, total in errors.items():
-        whole[key.error].merge(total)
-    return ({**key._asdict(), **asdict(total)} for key, total in sorted(whole.items()))
-
-
-def _weekly_rows(errors: Mapping[WeekKey, ErrorSum]) -> Iterator[Values]:
-    """In one order everywhere, too."""
+    """In one order everywhere, so that two workers cannot lock each other's rows crosswise."""
     return ({"week": key.week, **key.error._asdict(), **asdict(total)} for key, total in sorted(errors.items()))
 
 

@@ -7,8 +7,8 @@ dead and comes back changes nothing. Synchronous; every method raises `ServiceUn
 import os
 import socket
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
@@ -17,6 +17,8 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Table, and_, or_,
 from sqlalchemy.exc import IntegrityError
 
 from app.clock import utc_now
+from app.sql.database import Database
+from app.sql.engine import DATABASE, answering, engine_for
 from app.sql.run_schema import (
     DONE,
     FAILED,
@@ -31,7 +33,6 @@ from app.sql.run_schema import (
 )
 from app.sql.tables import ensure
 from app.sql.upserts import inserting
-from app.store import answering, engine_for
 
 LEASE = timedelta(seconds=60)
 """How long a run stays a silent worker's; it renews its claim three times as often."""
@@ -64,7 +65,7 @@ class Overtaken(Exception):
     """The run is another worker's by now, or was given up: what this one has must not be kept."""
 
 
-class Runs:
+class Runs(Database):
     """The book, for readers and for one worker.
 
     Args:
@@ -73,8 +74,11 @@ class Runs:
         wall: the clock of the leases: real time, the same for all workers but for a difference well below the lease.
     """
 
+    tables = metadata
+
     def __init__(self, engine: Engine, lease: timedelta = LEASE, wall: Callable[[], datetime] = utc_now) -> None:
-        self.engine, self.lease, self.wall = engine, lease, wall
+        super().__init__(engine)
+        self.lease, self.wall = lease, wall
         self.worker = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._insert = inserting(engine.dialect)
 
@@ -82,33 +86,24 @@ class Runs:
     def open(cls, url: str, lease: timedelta = LEASE) -> Self:
         """Connect and create what is missing. Raises `ConfigurationError` for a url or tables that are not as they must be."""
         engine = engine_for(url)
-        ensure(engine, metadata, "MILLRACE_DATABASE")
+        ensure(engine, cls.tables, DATABASE)
         return cls(engine, lease)
 
-    def close(self) -> None:
-        self.engine.dispose()
-
-    @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """A connection whose work is kept whole or not at all."""
-        with answering(), self.engine.begin() as connection:
-            yield connection
-
     def get(self, job: str, as_of: datetime) -> Run | None:
-        with answering(), self.engine.connect() as connection:
+        with self.connected() as connection:
             row = connection.execute(select(runs).where(_of(job, as_of))).first()
         return None if row is None else _run(row)
 
     def history(self, job: str | None = None, limit: int = 50) -> list[Run]:
         """The latest runs, by as-of time, newest first."""
         query = select(runs).order_by(runs.c.as_of.desc(), runs.c.job).limit(limit)
-        with answering(), self.engine.connect() as connection:
+        with self.connected() as connection:
             return [_run(row) for row in connection.execute(query if job is None else query.where(runs.c.job == job))]
 
     def attempts(self, job: str, as_of: datetime) -> list[Row[Any]]:
         """Every attempt at one run, the first one first: columns of `run_attempts`."""
         query = select(attempts).where(_of(job, as_of, attempts)).order_by(attempts.c.attempt)
-        with answering(), self.engine.connect() as connection:
+        with self.connected() as connection:
             return list(connection.execute(query))
 
     def settled_until(self, job: str, now: datetime) -> datetime:

@@ -5,7 +5,6 @@ Ids are the clients' to choose, so they are unique per user only: every key begi
 """
 
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -94,7 +93,6 @@ decisions = Table(
     Column("at", Instant, nullable=False, index=True),
     Column("message", LargeBinary, nullable=False),
     Column("source_partition", Integer, nullable=False),  # of the opening event: whose worker must push it
-    Column("worker", String(16), nullable=False, server_default="decision"),  # and in which group that worker is
     Column("traceparent", String(64)),
     Column("partition", Integer),  # on the topic `decisions`, once delivered
     Column("offset", BigInteger),
@@ -186,21 +184,16 @@ charge_counts = Table(  # the offset up to which a partition's allowed transacti
 )
 
 
-def _error_sums() -> tuple[Column[Any], ...]:
-    """Whose errors, and their sums."""
-    return (
-        Column("model", String(64), primary_key=True),
-        Column("version", String(64), primary_key=True),
-        Column("stage", String(16), primary_key=True),
-        Column("unit", String(16), nullable=False),
-        Column("n", BigInteger, nullable=False),
-        Column("signed", Float(53), nullable=False),
-        Column("absolute", Float(53), nullable=False),
-        Column("squared", Float(53), nullable=False),
-    )
-
-
-live_errors = Table("live_errors", metadata, *_error_sums())
-
-# A table beside it, not a column in it: a database from before it was kept opens as it is, and has the weeks from then on.
-weekly_errors = Table("weekly_errors", metadata, Column("week", String(8), primary_key=True), *_error_sums())
+weekly_errors = Table(
+    "weekly_errors",
+    metadata,
+    Column("week", String(8), primary_key=True),
+    Column("model", String(64), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("stage", String(16), primary_key=True),
+    Column("unit", String(16), nullable=False),
+    Column("n", BigInteger, nullable=False),
+    Column("signed", Float(53), nullable=False),
+    Column("absolute", Float(53), nullable=False),
+    Column("squared", Float(53), nullable=False),
+)

@@ -1,49 +1,74 @@
 """Creates the tables of a database of ours, and refuses those that are not as they must be. SQLite or PostgreSQL."""
 
-from sqlalchemy import Engine, MetaData, inspect
+from sqlalchemy import Connection, Engine, MetaData, Table, inspect, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateColumn
 
 from app.errors import ConfigurationError, ServiceUnavailable
-from app.store import answering
+from app.sql.engine import answering
+
+ANOTHER = "name another database, or delete this one"
 
 _TRIES = 5
 
 
-def ensure(engine: Engine, metadata: MetaData, setting: str) -> None:
-    """Create what is missing; several processes may do so at the same time.
+def ensure(engine: Engine, metadata: MetaData, setting: str, remedy: str = ANOTHER) -> None:
+    """Create what is missing, columns that have a default too; several processes may do so at the same time.
 
     Args:
         engine: of the database.
         metadata: the tables that must be there.
         setting: which names the database, for the error: "MILLRACE_DATABASE".
+        remedy: what to do about tables that are not ours as they are now.
 
-    Raises `ConfigurationError` for a table that lacks a column, and `ServiceUnavailable`.
+    Raises `ConfigurationError` for a table with other columns or another key, since it would refuse every write, and
+    `ServiceUnavailable`.
     """
-    create(engine, metadata)
-    check(engine, metadata, setting)
-
-
-def create(engine: Engine, metadata: MetaData) -> None:
-    """Create what is missing; several processes may do so at the same time. Raises `ServiceUnavailable`."""
     for attempt in range(_TRIES):
         try:
-            metadata.create_all(engine)
-            return
-        except DBAPIError as error:  # whoever lost the race finds the tables there on the next try
+            _create(engine, metadata)
+            break
+        except DBAPIError as error:  # whoever lost the race finds it there on the next try
             if attempt + 1 == _TRIES:
                 raise ServiceUnavailable("database", str(error.orig)) from error
+    check(engine, metadata, setting, remedy, exactly=True)
 
 
-def check(engine: Engine, metadata: MetaData, setting: str) -> None:
-    """Whether the tables are there, with their columns at the least. Raises `ConfigurationError` where one is not."""
+def check(engine: Engine, metadata: MetaData, setting: str, remedy: str = ANOTHER, *, exactly: bool = False) -> None:
+    """Whether the tables, or views of their names, are there with their columns; `exactly`: with no others, and with their key.
+
+    Raises `ConfigurationError` where one is not, and `ServiceUnavailable`.
+    """
     with answering(), engine.connect() as connection:
         found = inspect(connection)
         for table in metadata.sorted_tables:
             if not found.has_table(table.name):
                 raise ConfigurationError(f"{setting}: the database has no table {table.name}")
-            columns = {column["name"] for column in found.get_columns(table.name)}
-            if missing := sorted(set(table.columns.keys()) - columns):
+            wanted, there = set(table.columns.keys()), {column["name"] for column in found.get_columns(table.name)}
+            if missing := sorted(wanted - there):
                 raise ConfigurationError(
                     f"{setting}: the table {table.name} has no column {', '.join(missing)}: it is not ours, or of "
-                    "another version; name another database, or delete this one"
+                    f"another version; {remedy}"
                 )
+            key = set(found.get_pk_constraint(table.name)["constrained_columns"])
+            if exactly and (there != wanted or key != set(table.primary_key.columns.keys())):
+                raise ConfigurationError(
+                    f"{setting}: the table {table.name} was made by another version of Millrace; {remedy}"
+                )
+
+
+def _create(engine: Engine, metadata: MetaData) -> None:
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+        for table in metadata.sorted_tables:
+            _complete(connection, table)
+
+
+def _complete(connection: Connection, table: Table) -> None:
+    """Add to a table of an earlier version what it lacks, if defaults say what all of that was."""
+    there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+    lacking = [column for name, column in table.columns.items() if name not in there]
+    if all(column.server_default is not None for column in lacking):
+        for column in lacking:
+            described = CreateColumn(column).compile(connection)
+            connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {described}"))

@@ -31,7 +31,6 @@ from app.sql.ledger import (
     SubjectKey,
     WeekKey,
 )
-from app.sql.schema import weekly_errors
 from app.store import Store
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -39,9 +38,13 @@ R = SubjectKey("u1", "r")
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
+class Book(Journal, Store):
+    """Both sides of the store."""
+
+
 @pytest.fixture
-def journal(database: str) -> Iterator[Journal]:
-    with closing(Journal.open(database)) as journal:
+def journal(database: str) -> Iterator[Book]:
+    with closing(Book.open(database)) as journal:
         yield journal
 
 
@@ -113,7 +116,7 @@ def mark(decision: Decision, *, published: bool = True) -> Mark:
     return Mark(DecisionKey.of(decision), 1, 500, published)
 
 
-def test_what_is_saved_comes_back_bit_for_bit(journal: Journal) -> None:
+def test_what_is_saved_comes_back_bit_for_bit(journal: Book) -> None:
     ride = case("r", revision=UNDECIDED)
     journal.save(Entry(NOW, {ride.event_key: ride}, [answer(ride)], [], [truth(ride)]))
     (subject,) = journal.load([ride.key])
@@ -122,7 +125,7 @@ def test_what_is_saved_comes_back_bit_for_bit(journal: Journal) -> None:
     assert msgspec.json.encode(journal.predictions(R)[0]) == msgspec.json.encode(answer(ride).prediction)
 
 
-def test_a_subject_never_seen_is_empty(journal: Journal) -> None:
+def test_a_subject_never_seen_is_empty(journal: Book) -> None:
     key = SubjectKey("u1", "nobody")
     assert [(each.key, each.cases) for each in journal.load([key])] == [(key, [])]
     assert journal.decision(key) is None
@@ -130,13 +133,13 @@ def test_a_subject_never_seen_is_empty(journal: Journal) -> None:
     assert journal.predictions(key) == []
 
 
-def test_many_subjects_load_at_once(journal: Journal) -> None:
+def test_many_subjects_load_at_once(journal: Book) -> None:
     cases = [case(f"r{i}") for i in range(2500)]
     journal.save(entry(cases=tuple(cases)))
     assert [len(each.cases) for each in journal.load([each.key for each in cases])] == [1] * 2500
 
 
-def test_saving_twice_changes_nothing_but_the_revision(journal: Journal) -> None:
+def test_saving_twice_changes_nothing_but_the_revision(journal: Book) -> None:
     ride = case("r", revision=UNDECIDED)
     first = decision(ride)
     journal.save(Entry(NOW, {ride.event_key: ride}, [answer(ride)], [Made(first, 1)], [truth(ride)]))
@@ -147,7 +150,7 @@ def test_saving_twice_changes_nothing_but_the_revision(journal: Journal) -> None
     assert journal.load([ride.key])[0].cases[0].revision == 1
 
 
-def test_the_decision_is_the_last_revision_of_the_last_opening(journal: Journal) -> None:
+def test_the_decision_is_the_last_revision_of_the_last_opening(journal: Book) -> None:
     old, new = case("v", 0), case("v", 1)
     late = decision(old, 1, at=NOW + timedelta(hours=1))
     journal.save(entry(decision(old), decision(new), late, cases=(old, new)))
@@ -155,7 +158,7 @@ def test_the_decision_is_the_last_revision_of_the_last_opening(journal: Journal)
     assert journal.snapshot("u1") == [decision(new)]
 
 
-def test_the_same_ids_of_two_users_are_two_of_everything(journal: Journal) -> None:
+def test_the_same_ids_of_two_users_are_two_of_everything(journal: Book) -> None:
     mine = case("r", revision=UNDECIDED)
     theirs = msgspec.structs.replace(mine, user_id="u2", position=Position("rides", 2, 99, 1_767_268_800_123))
     made = [decision(each) for each in (mine, theirs)]
@@ -175,7 +178,7 @@ def test_the_same_ids_of_two_users_are_two_of_everything(journal: Journal) -> No
         )
 
 
-def test_the_same_ids_of_two_users_in_one_transaction(journal: Journal) -> None:
+def test_the_same_ids_of_two_users_in_one_transaction(journal: Book) -> None:
     mine = case("r")
     theirs = msgspec.structs.replace(mine, user_id="u2")
     whole = entry(decision(mine), cases=(mine,))
@@ -186,14 +189,14 @@ def test_the_same_ids_of_two_users_in_one_transaction(journal: Journal) -> None:
     assert journal.save(entry(decision(theirs))) == {DecisionKey.of(decision(theirs)): decision(theirs)}
 
 
-def test_a_snapshot_is_the_newest_first_and_limited(journal: Journal) -> None:
+def test_a_snapshot_is_the_newest_first_and_limited(journal: Book) -> None:
     made = [decision(case(f"r{i}"), at=NOW + timedelta(seconds=i)) for i in range(5)]
     journal.save(entry(*made))
     assert journal.snapshot("u1", limit=3) == made[:1:-1]
     assert journal.snapshot("nobody") == []
 
 
-def test_the_outbox_empties_as_decisions_are_pushed(journal: Journal) -> None:
+def test_the_outbox_empties_as_decisions_are_pushed(journal: Book) -> None:
     first, second = decision(case("r1")), decision(case("r2"), at=NOW + timedelta(seconds=1))
     journal.save(entry(first, second))
     assert [each.decision for each in journal.undelivered([1])] == [first, second]
@@ -205,14 +208,14 @@ def test_the_outbox_empties_as_decisions_are_pushed(journal: Journal) -> None:
     assert journal.unpublished([1], 10) == []
 
 
-def test_undecided_subjects_are_found_by_partition(journal: Journal) -> None:
+def test_undecided_subjects_are_found_by_partition(journal: Book) -> None:
     waits = case("r1", revision=UNDECIDED)
     journal.save(entry(cases=(waits, case("r2"))))
     assert journal.undecided([0, 1]) == [waits.key]
     assert journal.undecided([0]) == []
 
 
-def test_live_errors_add_up(journal: Journal) -> None:
+def test_live_errors_add_up(journal: Book) -> None:
     eta_key, risk_key = ErrorKey("eta", "1", "initial", "min"), ErrorKey("cancellation", "2", "initial", "probability")
     old, new, risk = WeekKey(eta_key, "2025-W52"), WeekKey(eta_key, "2026-W01"), WeekKey(risk_key, "2026-W01")
     journal.save(Entry(NOW, errors={new: ErrorSum(1, 2.0, 2.0, 4.0), risk: ErrorSum(1, -0.5, 0.5, 0.25)}))
@@ -225,7 +228,7 @@ def test_live_errors_add_up(journal: Journal) -> None:
     assert weekly == [("2025-W52", "eta", 1, 3.0), ("2026-W01", "cancellation", 1, 0.5), ("2026-W01", "eta", 2, 1.5)]
 
 
-def test_live_errors_taken_back_leave_nothing(journal: Journal) -> None:
+def test_live_errors_taken_back_leave_nothing(journal: Book) -> None:
     key = WeekKey(ErrorKey("duration", "1", "correction", "min"), "2026-W01")
     journal.save(Entry(NOW, errors={key: ErrorSum(1, 3.0, 3.0, 9.0)}))
     journal.save(Entry(NOW, errors={key: ErrorSum(-1, -3.0, -3.0, -9.0)}))
@@ -233,17 +236,7 @@ def test_live_errors_taken_back_leave_nothing(journal: Journal) -> None:
     assert journal.weekly_errors() == []
 
 
-def test_a_database_from_before_the_weeks_keeps_its_figures(journal: Journal) -> None:
-    key = ErrorKey("eta", "1", "initial", "min")
-    journal.save(Entry(NOW, errors={WeekKey(key, "2025-W52"): ErrorSum(1, 3.0, 3.0, 9.0)}))
-    weekly_errors.drop(journal._engine)
-    with closing(Journal.open(journal._engine.url.render_as_string(hide_password=False))) as now:
-        now.save(Entry(NOW, errors={WeekKey(key, "2026-W01"): ErrorSum(1, 1.0, 1.0, 1.0)}))
-        assert [(error.n, error.mae) for error in now.live_errors()] == [(2, 2.0)]
-        assert [(error.week, error.n) for error in now.weekly_errors()] == [("2026-W01", 1)]
-
-
-def test_decisions_are_counted_once_each_by_action_and_stay_counted(journal: Journal) -> None:
+def test_decisions_are_counted_once_each_by_action_and_stay_counted(journal: Book) -> None:
     asked = case("r")
     first, second = decision(asked), msgspec.structs.replace(decision(asked, 1), action="confirm")
     journal.save(entry(first, decision(case("r2")), cases=(asked,)))
@@ -255,7 +248,7 @@ def test_decisions_are_counted_once_each_by_action_and_stay_counted(journal: Jou
     assert journal.actions() == {"quote": 2, "confirm": 1}
 
 
-def test_a_receipt_says_where_everything_lies(journal: Journal) -> None:
+def test_a_receipt_says_where_everything_lies(journal: Book) -> None:
     ride = case("r")
     made = decision(ride)
     journal.save(Entry(NOW, {ride.event_key: ride}, [answer(ride)], [Made(made, 1)]))
@@ -275,7 +268,7 @@ def test_a_receipt_says_where_everything_lies(journal: Journal) -> None:
     assert msgspec.json.encode(receipt)
 
 
-def test_pruning_spares_the_young_and_what_still_waits(journal: Journal) -> None:
+def test_pruning_spares_the_young_and_what_still_waits(journal: Book) -> None:
     old, waits, young = case("old"), case("waits", revision=UNDECIDED), case("young", 600)
     gone, unpushed = decision(old), decision(case("unpushed"))
     journal.save(

@@ -20,6 +20,7 @@ from app.modes.consuming.progress import RecordBatch
 from app.predictions import Prediction, PredictionBatch
 from app.sql.card_journal import CardJournal
 from app.sql.ledger import SubjectKey
+from app.store import Store
 from app.testing import START, MemoryBus
 from app.topics import ALERTS, CARD_DECISIONS, CARD_PREDICTIONS, CHARGEBACKS, DEAD_LETTERS, DECISIONS
 from decision.card_books import CardBooks
@@ -50,6 +51,7 @@ class Bank:
 
     def __init__(self, url: str, bus: MemoryBus, keep_allowed: int = 0) -> None:
         self.journal, self.bus, self.redis = CardJournal.open(url), bus, Redis()
+        self.store = Store(self.journal.engine)
         self.books = CardBooks(Clerk(self.journal, pause_s=0.001))
         self.announcer = Announcer(self.redis, self.books, return_s=0.01)
         self.desk = CardDesk(self.books, bus, self.announcer, Costs(25, 5, 50), Quota(keep_allowed, 0.0))
@@ -69,7 +71,7 @@ class Bank:
         return [row for each in made for row in zip(each.user_id, each.event_id, each.action, strict=True)]
 
     def tallies(self) -> dict[str, tuple[int, int]]:
-        return {each.action: (each.decided, each.reported) for each in self.journal.charge_tallies()}
+        return {each.action: (each.decided, each.reported) for each in self.store.charge_tallies()}
 
 
 @pytest.fixture
@@ -127,17 +129,17 @@ async def test_every_decision_is_in_columns_and_what_is_held_a_record_of_its_own
     assert traced[:36] == TRACE[:36]
     assert codec.header(decided[0].headers, "traceparent") is None, "only the first row of each has one"
     assert [update.message for update in bank.redis.told] == bank.decided()
-    assert bank.journal.decision(SubjectKey("u", "t2")) == bank.decided()[0]
-    assert bank.journal.decision(SubjectKey("u", "t1")) is None
+    assert bank.store.decision(SubjectKey("u", "t2")) == bank.decided()[0]
+    assert bank.store.decision(SubjectKey("u", "t1")) is None
     await bank.books.settle()
-    assert bank.journal.actions() == {"allow": 2, "block": 1, "review": 1}
+    assert bank.store.actions() == {"allow": 2, "block": 1, "review": 1}
     assert bank.tallies() == {"allow": (2, 0), "block": (1, 0), "review": (1, 0)}
 
 
 async def test_the_receipt_of_what_is_held(bank: Bank) -> None:
     await bank.desk.decide(batch([said("0")], [said("1"), said("2", 0.95)], offset=40))
     await bank.books.settle()
-    receipt = bank.journal.receipt(SubjectKey("u", "t2"))
+    receipt = bank.store.receipt(SubjectKey("u", "t2"))
     assert receipt is not None
     (opening,), (answer,), (decided,) = receipt["openings"], receipt["predictions"], receipt["decisions"]  # type: ignore[misc]  # lists
     assert opening["position"] == {"topic": "transactions.pos", "partition": 1, "offset": 7}
@@ -154,10 +156,10 @@ async def test_at_ordinary_rates_every_one_is_a_record_and_can_be_asked_for(tmp_
     await bank.books.settle()
     assert len(bank.decided()) == 3, "too many a second to be kept"
     assert len(bank.all()) == 503
-    assert bank.journal.decision(SubjectKey("u", "t1")) == bank.decided()[0]
-    assert bank.journal.decision(SubjectKey("u", "tx1")) is None
+    assert bank.store.decision(SubjectKey("u", "t1")) == bank.decided()[0]
+    assert bank.store.decision(SubjectKey("u", "tx1")) is None
     assert bank.tallies() == {"allow": (503, 0)}
-    assert bank.journal.actions() == {"allow": 503}
+    assert bank.store.actions() == {"allow": 503}
     assert bank.journal.unpublished([1], 10) == [], "nobody is told of what is allowed"
     bank.journal.close()
 
@@ -174,7 +176,7 @@ async def test_a_second_delivery_is_the_same_and_is_not_counted_again(bank: Bank
         first, second, *_ = bank.bus.records(topic.name)
         assert first.value == second.value
     assert again.tallies() == {"allow": (3, 0), "block": (1, 0)}
-    assert again.journal.actions() == {"allow": 3, "block": 1}
+    assert again.store.actions() == {"allow": 3, "block": 1}
     assert [update.again for update in again.redis.told] == [True]
     again.journal.close()
 
@@ -192,7 +194,7 @@ async def test_kept_or_not_it_counts_once(tmp_path: Path, before: int, after: in
     await again.desk.decide(batch([said("0")], [said("1"), said("2", 0.95)], [said("3")]))
     await again.books.settle()
     assert again.tallies() == {"allow": (3, 0), "block": (1, 0)}
-    assert again.journal.actions() == {"allow": 3, "block": 1}
+    assert again.store.actions() == {"allow": 3, "block": 1}
     for each in (killed, again):
         each.journal.close()
 

@@ -16,6 +16,7 @@ from app.modes.consuming.lifecycle import together
 from app.predictions import Prediction
 from app.sql.journal import Journal
 from app.sql.ledger import Position, SubjectKey
+from app.store import Store
 from app.testing import START, Events, MemoryBus
 from app.topics import DECISIONS
 from decision.books import Books, Laid
@@ -42,6 +43,7 @@ class World:
     def __init__(self, path: Path, deadline_s: float = 0.05) -> None:
         deadlines = {"ride": timedelta(seconds=deadline_s), "upload": timedelta(seconds=deadline_s)}
         self.journal = Journal.open(f"sqlite:///{path / 'store.db'}")
+        self.store = Store(self.journal.engine)
         books = Books(Clerk(self.journal, pause_s=0.001), lambda: Join(judge, deadlines))  # type: ignore[arg-type]
         self.books, self.desk, self.bus, self.live = books, Desk(books), MemoryBus(), Told()
         self.push = Push(self.bus, Announcer(self.live, self.desk), self.desk.marked)
@@ -106,7 +108,7 @@ async def test_two_users_who_choose_the_same_ids_each_get_their_decision(tmp_pat
         await world.push.drained()
     assert {update.message.user_id for update in world.live.updates} == {"u1", "u2"}
     for ride in (mine, theirs):
-        decision = world.journal.decision(SubjectKey(ride.user_id, ride.ride_id))
+        decision = world.store.decision(SubjectKey(ride.user_id, ride.ride_id))
         assert decision is not None
         assert (decision.user_id, decision.missing) == (ride.user_id, ())
 
@@ -117,7 +119,7 @@ async def test_a_deadline_needs_no_further_message(tmp_path: Path) -> None:
         await world.desk.open([0])
         await world.desk.take(0, sourced(ride))
         await world.decided(1)
-    decision = world.journal.decision(SubjectKey(ride.user_id, ride.ride_id))
+    decision = world.store.decision(SubjectKey(ride.user_id, ride.ride_id))
     assert decision is not None
     assert decision.missing == EXPECTED["ride"]
 
@@ -145,7 +147,7 @@ async def test_what_was_pushed_is_marked_soon(tmp_path: Path) -> None:
         await world.desk.take(0, sourced(ride, *answers(ride)))
         await until(lambda: not world.journal.undelivered([0]))
         assert await world.desk.unpublished(10) == []
-    assert [update.message for update in world.live.updates][-1] == world.journal.decision(
+    assert [update.message for update in world.live.updates][-1] == world.store.decision(
         SubjectKey(ride.user_id, ride.ride_id)
     )
 
@@ -162,7 +164,7 @@ async def test_a_successor_finds_what_was_decided_and_not_pushed(tmp_path: Path)
         await second.desk.take(0, sourced(ride, *answers(ride)))
         await second.desk.take(0, sourced(*answers(waiting)[2:3]))
         await second.decided(1)
-    assert second.journal.decision(SubjectKey(waiting.user_id, waiting.ride_id)) is not None
+    assert second.store.decision(SubjectKey(waiting.user_id, waiting.ride_id)) is not None
 
 
 async def test_a_batch_of_a_partition_given_up_changes_nothing(tmp_path: Path) -> None:
@@ -171,7 +173,7 @@ async def test_a_batch_of_a_partition_given_up_changes_nothing(tmp_path: Path) -
         await world.desk.open([0])
         await world.desk.close([0])
         await world.desk.take(0, sourced(ride, *answers(ride)))
-    assert world.journal.receipt(SubjectKey(ride.user_id, ride.ride_id)) is None
+    assert world.store.receipt(SubjectKey(ride.user_id, ride.ride_id)) is None
 
 
 async def test_a_database_that_stays_away_ends_the_desk_and_whoever_waits(tmp_path: Path) -> None:
@@ -214,6 +216,6 @@ async def test_while_another_writer_has_the_file_the_loop_goes_on(tmp_path: Path
             assert not taking.done()
         await taking
         await world.decided(1)
-    decision = world.journal.decision(SubjectKey(ride.user_id, ride.ride_id))
+    decision = world.store.decision(SubjectKey(ride.user_id, ride.ride_id))
     assert decision is not None
     assert decision.missing == ()

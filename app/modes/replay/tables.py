@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import ConfigurationError, ServiceUnavailable
 from app.modes.replay.arrow_json import arrow, rows_as_json
-from app.store import engine_for
+from app.sql.engine import engine_for
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,9 +39,11 @@ class Table(Protocol):
 
     Attributes:
         shared: whether several workers may read parts of it at the same time.
+        only: the tag of the event that every row is; `None` where they may differ, or it is not known beforehand.
     """
 
     shared: bool
+    only: str | None
 
     def count(self) -> int: ...
 
@@ -62,6 +64,7 @@ class ParquetTable:
             self._file = parquet.ParquetFile(path)
         except (arrow("pyarrow").ArrowInvalid, OSError) as error:
             raise ConfigurationError(f"{path}: not a readable Parquet file ({error})") from error
+        self.only = events if "type" not in self._file.schema_arrow.names else None
 
     def count(self) -> int:
         return int(self._file.metadata.num_rows)
@@ -91,6 +94,7 @@ class CsvTable:
     """A CSV file with a header; numbers may be written as they are, an empty cell is an absent field."""
 
     shared = False
+    only: str | None = None
 
     def __init__(self, path: Path, events: str | None) -> None:
         self._path, self._events = path, events
@@ -122,6 +126,7 @@ class QueryTable:
     """What a SQL query returns. Its order must be the same each time, so that a run can be continued: it says ORDER BY."""
 
     shared = False
+    only: str | None = None
 
     def __init__(self, query: str, database_url: str, events: str | None) -> None:
         if not _ORDERED.search(query):

@@ -16,8 +16,8 @@ from app.jobs.loading import Loading
 from app.modes.scheduling.lease import Lease
 from app.registry import Registry
 from app.sql.bulk import Row
+from app.sql.engine import answering
 from app.sql.runs import Run, Runs
-from app.store import answering
 
 _ALL = 2**62  # no limit; fits a BIGINT
 Progress = Callable[[int, int], None]

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from app.registry import Registry
+from app.sql.engine import engine_for
 from app.sql.runs import Runs
-from app.store import engine_for
 from app.testing import Clock
 from tests.app.modes import jobs
 

@@ -12,10 +12,10 @@ from app.jobs.job import Floats, History, Job, Scored, job
 from app.modes.schedule import Scheduler
 from app.registry import Artifact, Registry
 from app.sql.bulk import Row
+from app.sql.engine import engine_for
 from app.sql.run_schema import scores_table
 from app.sql.runs import Runs
 from app.sql.schema import Instant
-from app.store import engine_for
 from app.testing import Clock
 
 DAY = timedelta(days=1)

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
-from pathlib import Path
 
 import msgspec
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from app import codec
 from app.decisions import Action, Decision, Figure
@@ -23,9 +22,13 @@ from app.topics import CARD_PREDICTIONS, DECISIONS
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
+class Book(CardJournal, Store):
+    """Both sides of the store."""
+
+
 @pytest.fixture
-def journal(database: str) -> Iterator[CardJournal]:
-    with closing(CardJournal.open(database)) as journal:
+def journal(database: str) -> Iterator[Book]:
+    with closing(Book.open(database)) as journal:
         yield journal
 
 
@@ -53,11 +56,11 @@ def kept(made: Decision, amount: float = 100.0) -> Kept:
     return Kept(made, codec.encode(made), said, amount, 1, 40, TRACE)
 
 
-def keep(journal: CardJournal, *decisions: Decision, amount: float = 100.0) -> dict[DecisionKey, Decision]:
+def keep(journal: Book, *decisions: Decision, amount: float = 100.0) -> dict[DecisionKey, Decision]:
     return journal.keep([kept(each, amount) for each in decisions], NOW)
 
 
-def mark(journal: CardJournal, *marks: Mark) -> None:
+def mark(journal: Book, *marks: Mark) -> None:
     journal.settle(Pending(marks=marks), NOW)
 
 
@@ -72,7 +75,7 @@ def tallies(journal: Store) -> dict[str, tuple[int, int, float]]:
     return {each.action: (each.decided, each.reported, each.reported_usd) for each in journal.charge_tallies()}
 
 
-def test_a_held_transaction_is_there_to_be_asked_for_and_counts_once(journal: CardJournal) -> None:
+def test_a_held_transaction_is_there_to_be_asked_for_and_counts_once(journal: Book) -> None:
     first = decision("a")
     assert keep(journal, first, decision("b", "review")) == {}
     later = msgspec.structs.replace(first, at=NOW + timedelta(seconds=1), action="review")
@@ -83,14 +86,14 @@ def test_a_held_transaction_is_there_to_be_asked_for_and_counts_once(journal: Ca
     assert journal.actions() == {"block": 1, "review": 1}
 
 
-def test_a_report_counts_once_under_what_was_decided(journal: CardJournal) -> None:
+def test_a_report_counts_once_under_what_was_decided(journal: Book) -> None:
     keep(journal, decision("a"), amount=120.0)
     journal.settle(Pending(reports=[report("a"), report("a"), report("missed", 30.0)]), NOW)
     journal.settle(Pending(reports=[report("missed", 30.0), report("a")]), NOW)
     assert tallies(journal) == {"allow": (0, 1, 30.0), "block": (1, 1, 120.0)}
 
 
-def test_a_report_before_its_decision_counts_as_one_after_it(journal: CardJournal) -> None:
+def test_a_report_before_its_decision_counts_as_one_after_it(journal: Book) -> None:
     journal.settle(Pending(reports=[report("a")]), NOW)
     assert tallies(journal) == {"allow": (0, 1, 100.0)}
     keep(journal, decision("a"))
@@ -99,7 +102,7 @@ def test_a_report_before_its_decision_counts_as_one_after_it(journal: CardJourna
     assert tallies(journal) == {"allow": (0, 0, 0.0), "block": (1, 1, 100.0)}
 
 
-def test_what_was_held_and_reported_is_tallied_by_the_week_of_the_transaction(journal: CardJournal) -> None:
+def test_what_was_held_and_reported_is_tallied_by_the_week_of_the_transaction(journal: Book) -> None:
     last, this = NOW - timedelta(days=7), NOW
     made = [
         msgspec.structs.replace(decision(name), event_at=at) for name, at in (("a", last), ("b", this), ("c", this))
@@ -124,13 +127,13 @@ def test_what_was_held_and_reported_is_tallied_by_the_week_of_the_transaction(jo
     }
 
 
-def test_another_users_report_changes_nothing_of_mine(journal: CardJournal) -> None:
+def test_another_users_report_changes_nothing_of_mine(journal: Book) -> None:
     keep(journal, decision("a"))
     journal.settle(Pending(reports=[msgspec.structs.replace(report("a", 5.0), user_id="somebody-else")]), NOW)
     assert tallies(journal) == {"allow": (0, 1, 5.0), "block": (1, 0, 0.0)}
 
 
-def test_what_is_allowed_is_counted_with_its_offset(journal: CardJournal) -> None:
+def test_what_is_allowed_is_counted_with_its_offset(journal: Book) -> None:
     journal.settle(Pending({1: Count(50, 40), 0: Count(9)}), NOW)
     journal.settle(Pending({1: Count(60, 10)}), NOW)
     assert journal.counted([0, 1, 2]) == {0: 9, 1: 60}
@@ -138,14 +141,14 @@ def test_what_is_allowed_is_counted_with_its_offset(journal: CardJournal) -> Non
     assert journal.charge_tallies() == [ChargeTally("allow", 50, 0, 0.0)]
 
 
-def test_an_allowed_one_that_is_kept_counts_when_it_is_written(journal: CardJournal) -> None:
+def test_an_allowed_one_that_is_kept_counts_when_it_is_written(journal: Book) -> None:
     keep(journal, decision("a", "allow"))
     keep(journal, decision("a", "allow"))
     assert tallies(journal) == {"allow": (1, 0, 0.0)}
     assert journal.actions() == {"allow": 1}
 
 
-def test_what_was_counted_is_kept_and_not_counted_again(journal: CardJournal) -> None:
+def test_what_was_counted_is_kept_and_not_counted_again(journal: Book) -> None:
     journal.settle(Pending({1: Count(50, 2)}), NOW)
     allowed, held = decision("a", "allow"), decision("b")
     journal.keep([kept(allowed), kept(held)], NOW, Pending({1: Count(60, 3)}), counted=True)
@@ -155,7 +158,7 @@ def test_what_was_counted_is_kept_and_not_counted_again(journal: CardJournal) ->
     assert journal.decision(SubjectKey("u", "a")) == allowed
 
 
-def test_what_was_not_told_waits_and_what_was_never_pushed_comes_again_by_itself(journal: CardJournal) -> None:
+def test_what_was_not_told_waits_and_what_was_never_pushed_comes_again_by_itself(journal: Book) -> None:
     untold, told, never = decision("a"), decision("b", "review"), decision("c")
     keep(journal, untold, told, never)
     assert journal.unpublished([1], 10) == []
@@ -163,13 +166,13 @@ def test_what_was_not_told_waits_and_what_was_never_pushed_comes_again_by_itself
     mark(journal, Mark(DecisionKey.of(told), 1, 6, published=True))
     assert journal.unpublished([1], 10) == [Unpushed(untold, TRACE, 1, 5)]
     assert journal.unpublished([0, 2], 10) == []
-    rides = Journal(journal._engine)
+    rides = Journal(journal.engine)
     assert (rides.undelivered([1]), rides.unpublished([1], 10)) == ([], [])
     mark(journal, *(each.published() for each in journal.unpublished([1], 10)))
     assert journal.unpublished([1], 10) == []
 
 
-def test_what_the_store_knows_of_a_kept_transaction(journal: CardJournal) -> None:
+def test_what_the_store_knows_of_a_kept_transaction(journal: Book) -> None:
     made = decision("a")
     keep(journal, made)
     mark(journal, Mark(DecisionKey.of(made), 1, 5, published=True))
@@ -187,7 +190,7 @@ def test_what_the_store_knows_of_a_kept_transaction(journal: CardJournal) -> Non
     assert (decided["action"], decided["published"]) == ("block", True)
 
 
-def test_a_user_sees_the_latest_of_rides_and_transactions(journal: CardJournal) -> None:
+def test_a_user_sees_the_latest_of_rides_and_transactions(journal: Book) -> None:
     made = [msgspec.structs.replace(decision(name), at=NOW + timedelta(seconds=n)) for n, name in enumerate("abcd")]
     ride = msgspec.structs.replace(made[3], kind="ride", action="quote")
     journal.save(Entry(NOW, decisions=[Made(ride, 1)]))
@@ -197,7 +200,7 @@ def test_a_user_sees_the_latest_of_rides_and_transactions(journal: CardJournal) 
     assert journal.snapshot("somebody-else") == []
 
 
-def test_what_is_held_is_remembered_for_as_long_as_it_may_be_disputed(journal: CardJournal) -> None:
+def test_what_is_held_is_remembered_for_as_long_as_it_may_be_disputed(journal: Book) -> None:
     keep(journal, decision("a"))
     mark(journal, Mark(DecisionKey.of(decision("a")), 1, 5, published=True))
     journal.prune(NOW + timedelta(days=150))
@@ -207,16 +210,3 @@ def test_what_is_held_is_remembered_for_as_long_as_it_may_be_disputed(journal: C
     with journal.connected() as connection:
         assert connection.execute(text("SELECT count(*) FROM charges")).scalar() == 0
         assert connection.execute(text("SELECT count(*) FROM card_decisions")).scalar() == 0
-
-
-def test_a_store_of_before_the_cards_gets_what_it_lacks(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'store.db'}"
-    Journal.open(url).close()
-    with create_engine(url).begin() as connection:
-        connection.execute(text("ALTER TABLE decisions DROP COLUMN worker"))
-        connection.execute(text("DROP TABLE charges"))
-        connection.execute(text("DROP TABLE card_decisions"))
-    journal = CardJournal.open(url)
-    keep(journal, decision("a"))
-    assert tallies(journal) == {"block": (1, 0, 0.0)}
-    journal.close()

@@ -8,9 +8,9 @@ from sqlalchemy import Engine, select, text
 
 from app.jobs.job import Job
 from app.registry import Registry
+from app.sql.engine import engine_for
 from app.sql.run_schema import metadata, problems, staging_metadata
 from app.sql.runs import Run, Runs
-from app.store import engine_for
 from app.testing import Clock
 from tests.app.modes import jobs
 from tests.app.modes.jobs import DAY, MONDAY

@@ -1,0 +1,48 @@
+"""A database of ours that is open: what its readers and its writers share."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar, Self
+
+from sqlalchemy import Connection, Engine, MetaData
+
+from app.sql.engine import DATABASE, answering, engine_for
+from app.sql.tables import ensure
+
+
+class Database:
+    """One per process; its methods may be called from several threads, and all but `open` raise `ServiceUnavailable` alone.
+
+    Everything is synchronous: call it through `asyncio.to_thread`.
+    """
+
+    tables: ClassVar[MetaData]
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Connect and create what is missing; several processes may do so at the same time.
+
+        Raises `ConfigurationError` for a url nobody understands, and for tables that are not ours as they are now, and
+        `ServiceUnavailable`.
+        """
+        engine = engine_for(url)
+        ensure(engine, cls.tables, DATABASE)
+        return cls(engine)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    @contextmanager
+    def connected(self) -> Iterator[Connection]:
+        """A connection for reading."""
+        with answering(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection whose work is kept whole or not at all."""
+        with answering(), self.engine.begin() as connection:
+            yield connection

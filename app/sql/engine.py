@@ -1,0 +1,73 @@
+"""How a database of ours is connected to, and what it means when it does not answer. SQLite or PostgreSQL."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from app.errors import ConfigurationError, ServiceUnavailable
+
+DATABASE: Final = "MILLRACE_DATABASE"
+"""The setting that names the store's database, and those beside it."""
+
+_BUSY_S = 10.0  # transactions here take milliseconds
+
+
+def engine_for(url: str | URL, setting: str = DATABASE, busy_s: float = _BUSY_S) -> Engine:
+    """An engine for the database that `setting` names; connects to nothing yet. On SQLite, a writer waits `busy_s` for another.
+
+    Raises `ConfigurationError` for a url nobody understands.
+    """
+    with _understood(setting):
+        parsed = make_url(url)
+        if parsed.get_backend_name() != "sqlite":
+            return create_engine(parsed, pool_pre_ping=True, pool_size=2, max_overflow=8, pool_timeout=_BUSY_S)
+        if parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(parsed, connect_args={"timeout": busy_s})
+    event.listen(engine, "connect", _tune_sqlite)
+    return engine
+
+
+def beside(url: str, name: str) -> URL:
+    """The database of what must not wait for the store's writers: the same PostgreSQL, but with SQLite a file of its own.
+
+    SQLite has one writer per file. Raises `ConfigurationError` for a url nobody understands.
+
+    >>> str(beside("sqlite:////data/millrace.db", "replays"))
+    'sqlite:////data/millrace-replays.db'
+    """
+    with _understood(DATABASE):
+        parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
+        return parsed
+    path = Path(str(parsed.database))
+    return parsed.set(database=str(path.with_name(f"{path.stem}-{name}{path.suffix or '.db'}")))
+
+
+@contextmanager
+def answering(of: str = "") -> Iterator[None]:
+    """A database that does not answer is our `ServiceUnavailable`; `of` says what it was asked for."""
+    try:
+        yield
+    except (DBAPIError, PoolTimeout) as error:
+        problem = error.orig if isinstance(error, DBAPIError) else error
+        raise ServiceUnavailable("database", f"{of}: {problem}" if of else str(problem)) from error
+
+
+@contextmanager
+def _understood(setting: str) -> Iterator[None]:
+    try:
+        yield
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        raise ConfigurationError(f"{setting}: {error}") from error
+
+
+def _tune_sqlite(connection: Any, _record: object) -> None:
+    """Readers do not wait for the writer (WAL), and a commit survives kill -9; only a power cut may take the last ones."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
