@@ -6,14 +6,14 @@ Columns bear the names of the event's fields; a nested field is a column with a 
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import msgspec
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import ConfigurationError, ServiceUnavailable
 from app.modes.replay.arrow_json import arrow, rows_as_json
+from app.modes.replay.cells import cells_as_json, event_as_json
 from app.sql.engine import engine_for
 
 if TYPE_CHECKING:
@@ -25,13 +25,10 @@ Values = list[bytes]
 PIECE = 8192
 """Rows read at once."""
 
-_encode = msgspec.json.Encoder().encode
-_TEXT = (
-    "event_id", "user_id", "ride_id", "upload_id", "transaction_id", "card_id", "terminal_id", "at", "made_at", "title"
-)  # fmt: skip
-"""Columns of a CSV file that are text even where every cell looks like a number."""
-
 _ORDERED = re.compile(r"\border\s+by\b", re.IGNORECASE)
+_COMMENT = re.compile(r"--[^\n]*")
+_COLON = re.compile(r"(?<![:\\]):(?=\w)")
+"""What SQLAlchemy would take for a parameter to be bound; there are none in a query as it is typed."""
 
 
 class Table(Protocol):
@@ -91,7 +88,7 @@ class ParquetTable:
 
 
 class CsvTable:
-    """A CSV file with a header; numbers may be written as they are, an empty cell is an absent field."""
+    """A CSV file in UTF-8 with a header; a quoted cell may go on over several lines. `app.modes.replay.cells` reads the cells."""
 
     shared = False
     only: str | None = None
@@ -108,15 +105,18 @@ class CsvTable:
             piece = batch.slice(min(max(0, first - row), batch.num_rows), max(0, end - max(first, row)))
             row += batch.num_rows
             if piece.num_rows:
-                yield rows_as_json(piece, self._events)
+                yield cells_as_json(piece, self._events)
             if row >= end:
                 return
 
     def _batches(self) -> "Iterator[pa.RecordBatch]":
         csv, lib = arrow("pyarrow.csv"), arrow("pyarrow")
-        options = csv.ConvertOptions(column_types=dict.fromkeys(_TEXT, lib.string()), strings_can_be_null=True)
+        lines = csv.ParseOptions(newlines_in_values=True)
         try:
-            with csv.open_csv(self._path, convert_options=options) as reader:
+            with csv.open_csv(self._path, parse_options=lines) as reader:
+                names = reader.schema.names
+            text = csv.ConvertOptions(column_types=dict.fromkeys(names, lib.string()), strings_can_be_null=False)
+            with csv.open_csv(self._path, parse_options=lines, convert_options=text) as reader:
                 yield from reader
         except (lib.ArrowInvalid, OSError) as error:
             raise ConfigurationError(f"{self._path}: not a readable CSV file ({error})") from error
@@ -129,12 +129,13 @@ class QueryTable:
     only: str | None = None
 
     def __init__(self, query: str, database_url: str, events: str | None) -> None:
-        if not _ORDERED.search(query):
+        if not _ORDERED.search(_COMMENT.sub("", query)):
             raise ConfigurationError("--sql: say ORDER BY, over something unique, so that a run can be continued")
-        self._query, self._engine, self._events = query.rstrip().rstrip(";"), engine_for(database_url), events
+        self._query = _COLON.sub(r"\:", query.rstrip().rstrip(";"))
+        self._engine, self._events = engine_for(database_url, "--sql-url"), events
 
     def count(self) -> int:
-        counted = select(func.count()).select_from(text(f"({self._query}) AS rows_to_replay"))
+        counted = select(func.count()).select_from(text(f"({self._query}\n) AS rows_to_replay"))
         try:
             with self._engine.connect() as connection:
                 return int(connection.scalar(counted) or 0)
@@ -150,28 +151,6 @@ class QueryTable:
                     fresh = rows[max(0, first - row) : max(0, end - row)]
                     row += len(rows)
                     if fresh:
-                        yield [_encode(_event(dict(one), self._events)) for one in fresh]
+                        yield [event_as_json(dict(one), self._events) for one in fresh]
         except SQLAlchemyError as error:
             raise ServiceUnavailable("database", f"--sql: {str(error).splitlines()[0]}") from error
-
-
-def _event(row: dict[str, Any], events: str | None) -> dict[str, Any]:
-    if events is not None:
-        row.setdefault("type", events)
-    return _nested(row)
-
-
-def _nested(row: dict[str, Any]) -> dict[str, Any]:
-    """Without what is absent, and `pickup.zone` in its place."""
-    event: dict[str, Any] = {}
-    for name, value in row.items():
-        if value is None:
-            continue
-        if isinstance(value, dict):
-            value = {key: one for key, one in value.items() if one is not None}
-        outer, dot, inner = name.partition(".")
-        if dot:
-            event.setdefault(outer, {})[inner] = value
-        else:
-            event[name] = value
-    return event

@@ -1,0 +1,83 @@
+"""What people's tables hold: texts over several lines, numbers that look like text and the other way round, queries with colons."""
+
+import csv
+from decimal import Decimal
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import create_engine, text
+
+from app.errors import ConfigurationError
+from app.modes.replay.cells import event_as_json
+from app.modes.replay.tables import CsvTable, QueryTable, Table
+
+TAG = "millrace.content.uploaded.v1"
+
+
+def write(path: Path, names: list[str], rows: list[list[str]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([names, *rows])
+    return path
+
+
+def rows(table: Table) -> list[dict[str, Any]]:
+    return [msgspec.json.decode(row) for row in chain.from_iterable(table.values(0, table.count()))]
+
+
+def test_a_quoted_cell_goes_on_over_several_lines_wherever_a_block_ends(tmp_path: Path) -> None:
+    said = [
+        f'{number}: "one",\ntwo {"x" * 90}{chr(10) * (number % 3)}' for number in range(20_000)
+    ]  # two blocks of 1 MB
+    path = write(tmp_path / "uploads.csv", ["title", "text"], [["t", each] for each in said])
+    assert [row["text"] for row in rows(CsvTable(path, TAG))] == said
+
+
+def test_a_text_is_a_text_whatever_it_looks_like(tmp_path: Path) -> None:
+    said = ["7", "007", "NA", "null", "nan", "2023-02-01", "true", "word"]
+    path = write(tmp_path / "uploads.csv", ["title", "description"], [[each, each] for each in [*said, ""]])
+    assert rows(CsvTable(path, None)) == [{"title": each, "description": each} for each in said] + [{}]
+
+
+def test_a_cell_that_is_no_number_is_a_matter_of_its_row(tmp_path: Path) -> None:
+    names = ["type", "passengers", "pickup.lat"]
+    cells = [["", "2", "40.5"], ["", "two", "40"], ["other", "NA", ""], ["", "1e999", "4.0"]]
+    assert rows(CsvTable(write(tmp_path / "rides.csv", names, cells), "ride")) == [
+        {"type": "ride", "passengers": 2, "pickup": {"lat": 40.5}},
+        {"type": "ride", "passengers": "two", "pickup": {"lat": 40}},
+        {"type": "other", "pickup": {}},
+        {"type": "ride", "passengers": None, "pickup": {"lat": 4}},
+    ]
+
+
+@pytest.mark.parametrize("ending", ["", ";", " -- the end", "\n-- the end\n"])
+def test_a_query_is_taken_as_it_is_typed(ending: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'rides.db'}"
+    with create_engine(url).begin() as connection:
+        connection.execute(text("CREATE TABLE rides (at TEXT, user_id TEXT)"))
+        connection.execute(
+            text("INSERT INTO rides VALUES ('2023-02-01T08:30:00Z', 'u'), ('2023-02-01T09:30:00Z', 'v')")
+        )
+    query = f"SELECT at, user_id, ':one' AS title FROM rides WHERE at > '2023-02-01T09:00' ORDER BY at{ending}"
+    told = {"at": "2023-02-01T09:30:00Z", "user_id": "v", "title": ":one"}
+    assert rows(QueryTable(query, url, None)) == [told]
+
+
+@pytest.mark.parametrize(
+    ("query", "url", "says"),
+    [
+        ("SELECT 1 -- ORDER BY 1", "sqlite://", "say ORDER BY"),
+        ("SELECT 1 ORDER BY 1", "nonsense", "--sql-url: "),
+        ("SELECT a FROM b ORDER BY 1", "sqlite://", "no such table: b"),
+    ],
+)
+def test_a_query_that_cannot_be_asked_is_said_in_a_sentence(query: str, url: str, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        QueryTable(query, url, None).count()
+
+
+def test_a_number_of_a_database_stays_one() -> None:
+    """PostgreSQL's numeric comes as a Decimal."""
+    assert event_as_json({"fare_usd": Decimal("12.50"), "tip_usd": None}, None) == b'{"fare_usd":12.50}'
