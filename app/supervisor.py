@@ -19,11 +19,17 @@ from types import FrameType
 
 log = logging.getLogger(__name__)
 
-_FIRST_PAUSE_S = 0.2
-_LONGEST_PAUSE_S = 10.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
+"""Before a part is started again: at first hardly any, for one that was killed; doubled while it does not stay up."""
+
 _HEALTHY_AFTER_S = 2.0
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NAME = 15
+"""What was up for so long did not fail at its start: the next pause is the first again."""
+
+_KILLED_S = 1.0
+"""How long what was killed is waited for; the kernel takes milliseconds, unless the process waits for a device."""
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # of prctl(2)
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Unit:
     """One part: `run` is called in a process of its own and is done when it returns.
 
     Attributes:
-        essential: its end is the end of the whole (the terminal view, a simulation with a count).
+        essential: its end is the end of the whole, and its exit code that of the whole (the terminal view).
         terminal: it keeps the parent's terminal; the others write to a log file.
     """
 
@@ -65,21 +71,23 @@ class Supervisor:
     grace_s: float = 10.0
     _children: list[_Child] = field(default_factory=list)
     _stopping: bool = False
+    _code: int = 0
 
     def run(self, units: Sequence[Unit]) -> int:
-        """Run until an essential unit ends or a signal arrives. Returns the exit code of the whole."""
+        """Run until an essential unit ends or a signal arrives. Returns the exit code of the essential unit, or 0."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in _STOPPING:
             signal.signal(number, self._on_signal)
         self._children = [_Child(unit) for unit in units]
         try:
             while not self._stopping:
-                self._reap()
+                for child, code in self._reap():
+                    self._ended(child, code)
                 self._start_due()
                 time.sleep(0.05)  # SIGCHLD could wake us, but a signal handler that forks is a trap
         finally:
             self._stop_all()
-        return 0
+        return self._code
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the handler's signature
         self._stopping = True
@@ -94,23 +102,21 @@ class Supervisor:
         if due:
             self._write_state()
 
-    def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            for child in self._children:
-                if child.pid == pid:
-                    self._ended_one(child, os.waitstatus_to_exitcode(status))
+    def _reap(self) -> list[tuple[_Child, int]]:
+        """The children that have ended, and how. Only ours: the embedded services are children of this process, too."""
+        ended = []
+        for child in self._children:
+            if child.pid:
+                pid, status = os.waitpid(child.pid, os.WNOHANG)
+                if pid:
+                    child.pid = 0
+                    ended.append((child, os.waitstatus_to_exitcode(status)))
+        return ended
 
-    def _ended_one(self, child: _Child, code: int) -> None:
-        child.pid = 0
+    def _ended(self, child: _Child, code: int) -> None:
         child.last_exit = f"signal {-code}" if code < 0 else f"exit {code}"
         if child.unit.essential:
-            self._stopping = True
+            self._stopping, self._code = True, code if code >= 0 else 128 - code  # as a shell says it
             return
         if time.monotonic() - child.started > _HEALTHY_AFTER_S:
             child.pause_s = _FIRST_PAUSE_S
@@ -122,19 +128,13 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         """Everybody is told at once, then everybody is awaited, then whoever is left is killed."""
-        self._signal_all(signal.SIGTERM)
-        deadline = time.monotonic() + self.grace_s
-        while any(child.pid for child in self._children) and time.monotonic() < deadline:
-            self._forget_ended()
-            time.sleep(0.02)
-        self._signal_all(signal.SIGKILL)
-        self._forget_ended()
+        for number, within_s in ((signal.SIGTERM, self.grace_s), (signal.SIGKILL, _KILLED_S)):
+            self._signal_all(number)
+            deadline = time.monotonic() + within_s
+            while any(child.pid for child in self._children) and time.monotonic() < deadline:
+                self._reap()
+                time.sleep(0.02)
         (self.directory / "processes.json").unlink(missing_ok=True)
-
-    def _forget_ended(self) -> None:
-        for child in self._children:
-            if child.pid and os.waitpid(child.pid, os.WNOHANG)[0]:
-                child.pid = 0
 
     def _signal_all(self, number: int) -> None:
         for child in self._children:
@@ -155,16 +155,20 @@ def _fork(unit: Unit, directory: Path) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     parent = os.getpid()
+    # Until the child is itself it has our handlers, which would take what it is told for a word to us.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return pid
     code = 1
     try:
         _become(unit, directory, parent)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         unit.run()
         code = 0
     except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 1
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except BaseException:
         logging.getLogger(unit.name).exception("%s failed", unit.name)
     finally:

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
 import pytest
 
 PARENT = """
-import sys, time, signal
+import os, sys, time, signal
 from pathlib import Path
 from app.supervisor import Supervisor, Unit
 
@@ -27,11 +28,20 @@ def stubborn():
     idle()
 
 def brief():
+    print(time.monotonic(), flush=True)
     raise SystemExit(3)
 
+named = sys.argv[2:]
+if "doomed" in named:  # told to stop before it is itself
+    os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))
+elsewhere = os.posix_spawn("/bin/sh", ["sh", "-c", "exit 7"], {}) if "last" in named else 0
 units = {"idle": Unit("idle", idle), "stubborn": Unit("stubborn", stubborn), "brief": Unit("brief", brief),
+         "doomed": Unit("doomed", idle), "failing": Unit("failing", brief, essential=True),
          "last": Unit("last", lambda: time.sleep(0.2), essential=True)}
-sys.exit(Supervisor(Path(sys.argv[1]), grace_s=0.5).run([units[name] for name in sys.argv[2:]]))
+code = Supervisor(Path(sys.argv[1]), grace_s=0.5).run([units[name] for name in named])
+if elsewhere:
+    assert os.waitstatus_to_exitcode(os.waitpid(elsewhere, 0)[1]) == 7, "a child of somebody else's was taken"
+sys.exit(code)
 """
 
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -92,11 +102,18 @@ def test_a_killed_part_comes_back(start: Start, tmp_path: Path) -> None:
 
 def test_a_part_that_keeps_failing_is_started_ever_more_slowly(start: Start, tmp_path: Path) -> None:
     start("brief", "idle")
-    until(lambda: processes(tmp_path).get("brief", {}).get("restarts", 0) == 3)
-    third = time.monotonic()
+    until(lambda: processes(tmp_path).get("brief", {}).get("restarts", 0) == 4)
     assert processes(tmp_path)["brief"]["last_exit"] == "exit 3"
-    until(lambda: processes(tmp_path)["brief"]["restarts"] == 4)
-    assert time.monotonic() - third >= 0.7  # 0.2 s doubled twice, less the time a poll may take
+    begun = [float(line) for line in (tmp_path / "brief.log").read_text().splitlines()]
+    pauses = [later - earlier for earlier, later in pairwise(begun)][:3]
+    assert all(pause >= least for pause, least in zip(pauses, (0.2, 0.4, 0.8), strict=True)), pauses
+
+
+def test_a_part_that_is_told_to_stop_before_it_is_itself_stops(start: Start, tmp_path: Path) -> None:
+    """Until then it has the parent's handler of signals, which would take it for a word to the parent."""
+    start("doomed")
+    until(lambda: processes(tmp_path).get("doomed", {}).get("restarts", 0) > 0)
+    assert processes(tmp_path)["doomed"]["last_exit"] == "signal 15"
 
 
 def test_stopping_ends_every_part_even_a_stubborn_one(start: Start, tmp_path: Path) -> None:
@@ -122,3 +139,7 @@ def test_the_end_of_an_essential_part_is_the_end_of_all(start: Start, tmp_path: 
     pid = pid_of(tmp_path, "idle")
     assert parent.wait(30) == 0
     assert not alive(pid)
+
+
+def test_the_exit_code_of_an_essential_part_is_that_of_the_whole(start: Start) -> None:
+    assert start("idle", "failing").wait(30) == 3
