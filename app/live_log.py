@@ -8,11 +8,13 @@ that it missed one; `birth` (ms) is when Redis began this stream, which expires 
 `epoch` is drawn anew whenever Redis may have forgotten something (FLUSHALL, a restart, messages a publisher gave up on).
 """
 
+import asyncio
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -181,9 +183,33 @@ class Page(NamedTuple):
     entries: list[Entry]
 
 
+@contextmanager
+def heeding() -> Iterator[None]:
+    """End with `CancelledError` where the task was cancelled within, for redis-py (8.1) may lose that.
+
+    It writes each command through `asyncio.wait_for`, which up to Python 3.11 prefers the result of what it waited for to a
+    cancellation that comes in the same turn of the loop. A task that runs until it is cancelled would then run on.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    try:
+        yield
+    finally:
+        if task and task.cancelling() > before:  # more than before: one that tidies up after it was cancelled may do so
+            raise asyncio.CancelledError
+
+
+class _Heedful(Redis):
+    """A client none of whose commands loses a cancellation."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        with heeding():
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # redis-py says no types
+
+
 def connect(redis_url: str, timeout_s: float = 2.0) -> Redis:
     """A client that never reconnects behind our back: whoever uses it must know that something may have been missed."""
-    return Redis.from_url(
+    return _Heedful.from_url(
         redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s
     )
 

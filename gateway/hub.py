@@ -18,7 +18,16 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from app.errors import ServiceUnavailable
-from app.live_log import ALL_CHANNELS, STREAM_PREFIX, UNREACHABLE, Entry, channel, connect, parse_announcement
+from app.live_log import (
+    ALL_CHANNELS,
+    STREAM_PREFIX,
+    UNREACHABLE,
+    Entry,
+    channel,
+    connect,
+    heeding,
+    parse_announcement,
+)
 
 QUEUE = 64
 """Announcements a connection may be behind before it has to read the log: a second of an exceedingly busy user."""
@@ -98,9 +107,8 @@ class Hub:
         """Stay subscribed. After every loss, each reader is told to catch up once the subscription stands again."""
         try:
             while True:
-                with contextlib.suppress(*UNREACHABLE):
+                with contextlib.suppress(*UNREACHABLE), heeding():
                     await self._listen()
-                _heed()
                 self._pubsub = None
                 self._refuse_waiting()
                 await asyncio.sleep(random.uniform(0.05, 0.3))  # noqa: S311  # jitter, not a secret
@@ -171,8 +179,8 @@ class Hub:
             self._confirmations = {
                 name: asyncio.get_running_loop().create_future() for name in (*self._readers, _MARKER)
             }
-            await self._send(pubsub, *self._readers, _MARKER)
-            _heed()
+            with heeding():
+                await self._send(pubsub, *self._readers, _MARKER)
             silent = False
             while True:
                 message = await pubsub.get_message(timeout=_IDLE_S)
@@ -183,7 +191,8 @@ class Hub:
                     raise TimeoutError("Redis does not answer on the live channel")
                 else:
                     silent = True
-                    await pubsub.ping()
+                    with heeding():
+                        await pubsub.ping()
         finally:
             await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py leaves it unannotated
 
@@ -222,10 +231,3 @@ def _refuse(waiting: "asyncio.Future[None]") -> None:
     if not waiting.done():
         waiting.set_exception(ServiceUnavailable("redis", "the live channel went away"))
         waiting.exception()  # seen: perhaps nobody waits for it
-
-
-def _heed() -> None:
-    """End where this task was told to: redis-py loses a cancellation that comes while it connects (8.1)."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError

@@ -1,5 +1,6 @@
 """The live channel's log, on a real Redis: one contract for everybody who resumes."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -184,3 +185,37 @@ async def test_a_cursor_of_the_future_or_of_another_log_is_not_complete(
         assert not (await log.after(namespace, cursor)).complete
     assert Cursor.parse(str(end)) == end
     assert [Cursor.parse(text) for text in ("", "x", f"{end} ", "0" * 5000, str(end).upper() + "\n")] == [None] * 5
+
+
+async def test_a_publisher_told_to_end_ends_wherever_it_is(services: Settings, namespace: str) -> None:
+    """redis-py 8.1 takes a cancellation that comes as it has just written for none; a worker would go on, unstoppable."""
+
+    async def publish_forever(publisher: LivePublisher) -> None:
+        while True:
+            await publisher.publish(updates(namespace, 0))
+
+    for turns in range(40):  # each time it has come a little further, from connecting on
+        publisher = LivePublisher(services.redis or "")
+        publishing = asyncio.create_task(publish_forever(publisher))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        publishing.cancel()
+        ended, _ = await asyncio.wait({publishing}, timeout=1)
+        publishing.cancel()
+        await publisher.close()
+        assert ended, f"it went on after {turns} turns"
+
+
+async def test_a_task_that_was_cancelled_may_still_tidy_up_in_redis(redis: Redis, namespace: str) -> None:
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await redis.set(namespace, "left tidy", px=60_000)
+
+    working = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    working.cancel()
+    await asyncio.wait({working}, timeout=5)
+    assert working.cancelled()
+    assert await redis.get(namespace) == b"left tidy"
