@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from app.bus import Outgoing, Producer, deliver
-from app.codec import Headers, Record, header
+from app.codec import Headers, Record
+from app.errors import ServiceUnavailable
 from app.modes.consuming.read import reader
 from app.topics import DEAD_LETTERS
 
@@ -51,12 +53,12 @@ async def look(brokers: str, partitions: int, *, everything: bool = False) -> Bo
     """The dead letters not sent back yet, or everything that is kept. Raises `ServiceUnavailable`."""
     origins: dict[_Place, Origin] = {}
     ends: dict[TopicPartition, int] = {}
-    for partition in range(partitions):
-        where = TopicPartition(DEAD_LETTERS.name, partition)
-        done = 0 if everything else await _sent_back(brokers, where)
+    everywhere = [TopicPartition(DEAD_LETTERS.name, partition) for partition in range(partitions)]
+    done = {} if everything or not everywhere else await _sent_back(brokers, everywhere)
+    for where in everywhere:
         async with reader(brokers, *where) as source:
             start, ends[where] = await source.bounds()
-            async for records in source.records(max(start, done), ends[where]):
+            async for records in source.records(max(start, done.get(where, 0)), ends[where]):
                 for record in records:
                     _enter(origins, record)
     return Box(list(origins.values()), ends)
@@ -74,34 +76,40 @@ async def send_back(brokers: str, producer: Producer, box: Box) -> int:
     return len(records)
 
 
-_Place = tuple[str, str, str, bytes | None]
+_Place = tuple[str, int, int, bytes | None]
 """Where a record lies, and what of it could not be handled: all, or a row of its columns."""
 
 
 def _enter(origins: dict[_Place, Origin], record: Record) -> None:
-    said = {name.removeprefix("dlq."): value.decode() for name, value in record.headers if name.startswith("dlq.")}
-    if not {"topic", "partition", "offset"} <= said.keys():
+    try:
+        said = {name.removeprefix("dlq."): value.decode() for name, value in record.headers if name.startswith("dlq.")}
+        topic, partition, offset = said["topic"], int(said["partition"]), int(said["offset"])
+        omitted = int(said.get("omitted_bytes", "0"))
+    except (KeyError, ValueError):
         return  # not written by us: there is no saying where it belongs
-    place = (said["topic"], said["partition"], said["offset"], record.value)
+    place = (topic, partition, offset, record.value)
     if place not in origins:
         headers = tuple(h for h in record.headers if not h[0].startswith("dlq."))
-        where, omitted = (place[0], int(place[1]), int(place[2])), int(said.get("omitted_bytes", "0"))
-        origins[place] = Origin(*where, record.key, record.value, headers, omitted)
-    agent = header(record.headers, "dlq.agent") or "?"
-    origins[place].said[agent] = (said.get("cause", ""), said.get("error", ""), said.get("at", ""))
+        origins[place] = Origin(topic, partition, offset, record.key, record.value, headers, omitted)
+    judged = (said.get("cause", ""), said.get("error", ""), said.get("at", ""))
+    origins[place].said[said.get("agent", "?")] = judged
 
 
-async def _sent_back(brokers: str, where: TopicPartition) -> int:
-    async with _bookkeeper(brokers, [where]) as consumer:
-        return await consumer.committed(where) or 0
+async def _sent_back(brokers: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    """Up to where the dead letters of each partition have been sent back."""
+    async with _bookkeeper(brokers, partitions) as consumer:
+        return {where: await consumer.committed(where) or 0 for where in partitions}
 
 
 @asynccontextmanager
-async def _bookkeeper(brokers: str, partitions: list[TopicPartition]) -> AsyncIterator[AIOKafkaConsumer]:
+async def _bookkeeper(brokers: str, partitions: Sequence[TopicPartition]) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer that reads nothing, and has the offsets of `GROUP`. Raises `ServiceUnavailable`."""
     consumer = AIOKafkaConsumer(bootstrap_servers=brokers, group_id=GROUP, enable_auto_commit=False)
-    await consumer.start()
     try:
+        await consumer.start()
         consumer.assign(partitions)
         yield consumer
+    except KafkaError as error:
+        raise ServiceUnavailable("kafka", f"{type(error).__name__}: {error}") from error
     finally:
         await consumer.stop()

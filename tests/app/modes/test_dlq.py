@@ -3,10 +3,16 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from app.codec import Record
+import pytest
+
+from app.bus import Outgoing
+from app.codec import Headers, Record
+from app.errors import ServiceUnavailable
 from app.modes.dlq import Box, look, send_back
 from app.modes.scoring.dead_letters import MOST_BYTES, dead_letter
+from app.services.process import free_port
 from app.testing import outgoing, record
+from app.topics import DEAD_LETTERS
 
 
 async def test_a_record_two_agents_could_not_handle_is_sent_back_once_and_then_gone(stage: Any) -> None:
@@ -58,3 +64,25 @@ async def test_a_record_too_large_for_a_dead_letter_is_named_and_not_sent_back(s
     assert origins[whole.offset].value == whole.value
     assert origins[cut.offset].value is None
     assert await send_back(str(stage.settings.kafka), stage.producer, Box([origins[cut.offset]], box.ends)) == 0
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (),
+        (("dlq.topic", b"rides"), ("dlq.partition", b"first"), ("dlq.offset", b"0")),
+        (("dlq.topic", b"\xff"), ("dlq.partition", b"0"), ("dlq.offset", b"0")),
+    ],
+)
+async def test_what_somebody_else_wrote_there_hides_nothing(stage: Any, headers: Headers) -> None:
+    now, topic = datetime(2026, 1, 1, tzinfo=UTC), stage.topic.name
+    ours = Record(topic, 1, 7, 0, None, b"ours")
+    await stage.put([Outgoing(DEAD_LETTERS.name, b"k", b"foreign", headers)])
+    await stage.put([dead_letter(ours, "eta", "invalid_message", "no good", now)])
+    box = await look(str(stage.settings.kafka), stage.settings.partitions)
+    assert [found.value for found in box.origins if found.topic == topic] == [b"ours"]
+
+
+async def test_a_broker_that_is_away_is_said_to_be() -> None:
+    with pytest.raises(ServiceUnavailable):
+        await look(f"127.0.0.1:{free_port()}", 1)
