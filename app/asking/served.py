@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import cycle
 from typing import Any, Protocol
 
@@ -60,9 +60,9 @@ class Served:
     async def _look(self, agent: str) -> None:
         """One group a request: aiokafka 0.14 misreads an answer about several (DescribeGroupsResponse_v3)."""
         admin = await self._connected()
-        for answer in await admin.describe_consumer_groups([request_group(agent)]):
-            for group in answer.groups:
-                self._members[agent] = len(group[5])
+        found = members(await admin.describe_consumer_groups([request_group(agent)]))
+        if found is not None:
+            self._members[agent] = found
 
     async def _connected(self) -> Any:
         if self._admin is None:
@@ -79,3 +79,11 @@ class Served:
         admin, self._admin = self._admin, None
         if admin is not None:
             await admin.close()
+
+
+def members(answers: Sequence[Any]) -> int | None:
+    """How many members a group has; `None` while the broker cannot say: it has just started, or the group moves."""
+    described = [group for answer in answers for group in answer.groups]
+    if any(error for error, *_ in described):
+        return None
+    return sum(len(of) for _, _, _, _, _, of, *_ in described)
