@@ -120,6 +120,7 @@ async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Topic], settings:
     response = await admin.create_topics(new, timeout_ms=_REQUEST_MS)
     for name, code, *message in response.topic_errors:
         error = for_code(code)
-        if code and error is not TopicAlreadyExistsError:  # another process starts at the same time
+        # There already: another process starts at the same time. Retriable: the controller has just changed; asked again.
+        if code and not error.retriable and error is not TopicAlreadyExistsError:
             problem = (message and message[0]) or error.__name__
             raise TopicMismatch(name, f"the broker refuses to create it: {problem}", "correct the settings")
