@@ -60,5 +60,5 @@ async def test_a_topic_that_is_there_or_will_be_is_no_refusal(code: int) -> None
 
 
 async def test_a_refusal_names_the_topic_and_the_reason() -> None:
-    with pytest.raises(TopicMismatch, match="rides.*InvalidReplicationFactorError"):
+    with pytest.raises(TopicMismatch, match=r"rides.*InvalidReplicationFactorError"):
         await _create(Refusing(38), [RIDES], Settings.model_construct())  # type: ignore[arg-type]

@@ -195,7 +195,7 @@ async def test_a_question_ends_at_its_deadline_when_its_answer_is_lost(wired: Ma
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         await wire.askers[0].ask(AGENT, [events.ride()], 0.2)
-    assert 0.15 < time.monotonic() - began < 1.0
+    assert 0.15 < time.monotonic() - began < LONG_S
     assert wire.askers[0].pending == 0
 
 

@@ -61,9 +61,10 @@ async def test_every_ride_is_answered_in_order_per_user_and_carries_where_it_cam
 async def test_nothing_is_committed_before_its_output_is_delivered(stage, worker: ModuleType) -> None:
     bus = HeldBus()
     await stage.put(rides(stage, [1] * 10))
-    async with stage.running(stage.loop(worker.passengers(stage.name), worker.Doubles(), bus)):
+    loop = stage.loop(worker.passengers(stage.name), worker.Doubles(), bus)
+    async with stage.running(loop):
         await bus.reached.wait()
-        await asyncio.sleep(3 * stage.settings.commit_interval.total_seconds())  # long enough to commit too early
+        assert not await loop.group.app.consumer.force_commit(), "there was something to commit"
         assert await stage.committed() == 0
         bus.free.set()
     assert await stage.committed() == 10
