@@ -1,8 +1,9 @@
 """The words of `millrace replay` as a plan: times, offsets, files and names checked, versions settled."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from app.agent import find
@@ -15,16 +16,20 @@ from cli.replay_trips import TRIPS, is_trips
 
 _RANGE = re.compile(r"^(?:(\d+)=)?(\d*):(\d*)$")
 _LAST = 2**62
+_EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
+"""A day later than Kafka's clock begins: reading begins an hour before the time that is asked for."""
 
 
 class NothingAsked(ConfigurationError):
-    """No agent was named."""
+    """No plan was typed: a run is to go on as it was begun."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Where to read, as it was typed."""
+    """What is to be replayed, as it was typed; see `cli.replay_options`."""
 
+    agents: str | None = None
+    version: str | None = None
     topic: str | None = None
     since: str | None = None
     until: str | None = None
@@ -32,33 +37,62 @@ class Asked:
     file: Path | None = None
     sql: str | None = None
     events: str | None = None
+    target: Target = "store"
+    into: Path | None = None
+    diff: str | None = None
+    backfill: bool = False
+
+    @property
+    def question(self) -> Question | None:
+        return "diff" if self.diff is not None else "backfill" if self.backfill else None
 
 
-def make_plan(
-    settings: Settings,
-    agents: str | None,
-    version: str | None,
-    asked: Asked,
-    target: Target = "store",
-    directory: Path | None = None,
-    question: Question | None = None,
-) -> Plan:
+@dataclass(frozen=True)
+class Going:
+    """Which run is begun or gone on with, as it was typed.
+
+    Attributes:
+        resume: the latest that is not finished.
+    """
+
+    run: str | None = None
+    resume: bool = False
+
+
+def refuse(beside: str, given: Mapping[str, object]) -> None:
+    """Raises `ConfigurationError` naming the options that were given and mean nothing beside another."""
+    if strays := [option for option, value in given.items() if value not in (None, False)]:
+        raise ConfigurationError(f"{', '.join(strays)}: means nothing beside {beside}, so leave one of them out")
+
+
+def make_plan(settings: Settings, asked: Asked) -> Plan:
     """What was asked, checked. Raises `ConfigurationError` naming the option that cannot be honoured."""
-    if not agents:
+    if asked == Asked():
         raise NothingAsked("--agent: say which, NAME[,NAME...], or continue a run with --resume")
-    names = list(dict.fromkeys(name.strip() for name in agents.split(",") if name.strip()))
+    names = list(dict.fromkeys(name.strip() for name in (asked.agents or "").split(",") if name.strip()))
+    if not names:
+        raise ConfigurationError("--agent: say which, NAME[,NAME...]; a run goes on with --run NAME alone")
+    _check_together(asked, names)
+    registry, version = open_registry(settings), asked.diff or asked.version
+    chosen = tuple(Chosen(find(name).name, registry.resolve(name, version)) for name in names)
+    where = None if asked.into is None else str(asked.into.resolve())
+    return Plan(
+        chosen=chosen, source=_source(asked, names), target=asked.target, directory=where, question=asked.question
+    )
+
+
+def _check_together(asked: Asked, names: list[str]) -> None:
+    version = asked.diff or asked.version
     if version is not None and len(names) > 1 and version.isdigit():
         raise ConfigurationError(
             "--version, --diff: each agent numbers its versions itself, so name one agent, or an alias"
         )
-    if question is not None and target != "store":
-        raise ConfigurationError(f"--{question}: its report is made from the store, so --target is store")
-    if (target == "parquet") != (directory is not None):
+    if asked.diff is not None:
+        refuse("--diff VERSION", {"--version": asked.version, "--backfill": asked.backfill})
+    if asked.question is not None and asked.target != "store":
+        raise ConfigurationError(f"--{asked.question}: its report is made from the store, so --target is store")
+    if (asked.target == "parquet") != (asked.into is not None):
         raise ConfigurationError("--target parquet and --into DIRECTORY go together")
-    registry = open_registry(settings)
-    chosen = tuple(Chosen(find(name).name, registry.resolve(name, version)) for name in names)
-    where = None if directory is None else str(directory.resolve())
-    return Plan(chosen=chosen, source=_source(asked, names), target=target, directory=where, question=question)
 
 
 def _source(asked: Asked, names: list[str]) -> TopicRange | Rows:
@@ -69,6 +103,7 @@ def _source(asked: Asked, names: list[str]) -> TopicRange | Rows:
     if asked.file is not None and asked.sql is not None:
         raise ConfigurationError("one source at a time: --file or --sql")
     if not rows:
+        refuse("a topic, whose records say it themselves", {"--events": asked.events})
         return _range(asked)
     if asked.file is not None and is_trips(asked.file):
         return Rows(TRIPS, str(asked.file.resolve()))
@@ -101,6 +136,8 @@ def _instant(option: str, text: str | None) -> datetime | None:
         raise ConfigurationError(f"{option}: {text!r} is no time such as 2023-02-01T00:00Z") from error
     if at.tzinfo is None:
         raise ConfigurationError(f"{option}: {text!r} needs an offset: 2023-02-01T00:00Z, or -05:00 for New York")
+    if at < _EARLIEST:
+        raise ConfigurationError(f"{option}: {text!r} lies before 1970, where the clocks of logs begin")
     return at
 
 

@@ -35,7 +35,8 @@ from app.registry import open_registry
 from app.settings import Settings
 from app.sql.replays import Replays
 from app.topics import REPLAYED
-from cli.replay_asked import NothingAsked
+from cli.replay_asked import Going, NothingAsked, refuse
+from cli.replay_options import LEAST_RATE
 from cli.replay_trips import TRIPS, TripTable
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
@@ -62,15 +63,18 @@ class Manner:
     eager: bool = False
 
 
-def choose(replays: Replays, run: str | None, resume: bool, plan: Callable[[], Plan]) -> tuple[Book, Plan]:
+def choose(replays: Replays, going: Going, plan: Callable[[], Plan]) -> tuple[Book, Plan]:
     """The run to go on with, or one to begin.
 
     Raises `ConfigurationError` when a run of that name does something else than what is asked now.
     """
+    run = going.run
     if run is not None and not _NAME.match(run):
         raise ConfigurationError(f"--run {run}: a name has up to 64 letters, digits, and _ . -")
-    if resume and (run := unfinished(replays)) is None:
-        raise ConfigurationError("--resume: there is no run that was begun and not finished")
+    if going.resume:
+        refuse("--resume, which means the latest run", {"--run": run})
+        if (run := unfinished(replays)) is None:
+            raise ConfigurationError("--resume: there is no run that was begun and not finished")
     book = Book(replays, run) if run is not None else None
     begun = book.plan() if book is not None else None
     if book is not None and begun is not None:
@@ -83,7 +87,12 @@ def choose(replays: Replays, run: str | None, resume: bool, plan: Callable[[], P
                 f"run {book.run} was begun otherwise: go on with --run {book.run} alone, or name another"
             )
         return book, begun
-    fresh = plan()
+    try:
+        fresh = plan()
+    except NothingAsked as error:
+        if run is None:
+            raise
+        raise ConfigurationError(f"--run {run}: there is no such run to go on with; --agent begins one") from error
     return book or Book(replays, name_run(fresh)), fresh
 
 
@@ -130,7 +139,7 @@ async def work(
     ready = {chosen.agent: load(chosen, registry) for chosen in plan.chosen}
     private = settings.data_dir / "replays" / book.run
     count = processes(manner, await asyncio.to_thread(book.standing))
-    rate = None if manner.rate is None else manner.rate / count
+    rate = None if manner.rate is None else max(manner.rate / count, LEAST_RATE)
     others = [_another(book.run, manner, rate) for _ in range(count - 1)]
     settle()
     try:

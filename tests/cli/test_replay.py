@@ -201,6 +201,17 @@ def test_the_months_of_the_tlc(run: Run, replays: Replays, datasets: Path) -> No
         (["--agent", "cost", "--verify", "--file", "rides.csv"], "--verify"),
         (["--resume"], "no run that was begun"),
         (["--run", "a b"], "--run"),
+        (["--run", "unheard-of"], "no such run"),
+        (["--run", "one", "--resume"], "--run: means nothing beside --resume"),
+        (["--agent", " , "], "--agent"),
+        (["--agent", "cost", "--from", "0001-01-01T00:00+05:00"], "--from"),
+        (["--agent", "cost", "--to", "1960-01-01T00:00Z"], "before 1970"),
+        (["--agent", "cost", "--events", "RideRequested"], "--events"),
+        (["--agent", "cost", "--against", "store"], "--against"),
+        (["--agent", "cost", "--diff", "1", "--version", "1"], "--version"),
+        (["--agent", "cost", "--diff", "1", "--backfill"], "--backfill"),
+        (["--agent", "cost", "--verify", "--diff", "1", "--rate", "5"], "--rate, --diff"),
+        (["--agent", "cost", "--verify", "--target", "topic"], "--target"),
     ],
 )
 def test_what_cannot_be_honoured_is_said_in_a_sentence(run: Run, words: list[str], says: str) -> None:
@@ -210,10 +221,18 @@ def test_what_cannot_be_honoured_is_said_in_a_sentence(run: Run, words: list[str
     assert "\n" not in str(result.exception)
 
 
+@pytest.mark.parametrize("rate", ["inf", "nan", "0", "-1", "fast"])
+def test_a_rate_is_a_number_of_records(run: Run, rate: str) -> None:
+    refused = run("--agent", "cost", "--rate", rate)
+    assert (refused.exit_code, type(refused.exception)) == (2, SystemExit)
+    assert "--rate" in refused.output
+
+
 def test_a_run_goes_on_only_as_it_was_begun(run: Run, tmp_path: Path) -> None:
     path = write(tmp_path / "rides.parquet", RIDES)
     run("--agent", "cost", "--file", str(path), "--run", "one")
     assert "was begun otherwise" in str(run("--agent", "tip", "--file", str(path), "--run", "one").exception)
+    assert "--agent" in str(run("--run", "one", "--diff", "2").exception)
 
 
 def test_killed_again_and_again_it_keeps_what_an_undisturbed_one_keeps(
