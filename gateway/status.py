@@ -1,9 +1,11 @@
 """The system at a glance, for the page and the terminal: rates, lag, live errors; gathered in one task, never per request.
 
-Reads Kafka's own books (end offsets, group offsets) and the store; the same task finds out which parts answer.
+Reads Kafka's own books (end offsets, group offsets) and the store, seldom while nobody looks; the same task finds out which
+parts answer.
 """
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -24,9 +26,12 @@ from gateway.reads import Reads
 T = TypeVar("T")
 
 EVERY_S = 1.0
-WINDOW_S = 5.0  # the rates are means over this
-ASKED_S = 15.0  # groups and errors are only gathered when somebody asked within this
+IDLE_S = 5.0
+"""Pause while nobody looks: a fifth of the cost, and a part that went away is still known to be within seconds."""
+WINDOW_S = 5.0  # the rates are means over this, at least
+ASKED_S = 15.0  # somebody looks who asked within this; only then are groups and errors gathered
 _STEP_S = 3.0
+_PATIENCE_S = 2.0  # who looks waits so long for a part that hangs, and then gets what is known
 
 SERIES = ("events", "predictions", "decisions")
 
@@ -67,14 +72,24 @@ class Status:
 
     Args:
         ping_redis: raises when Redis does not answer.
+        every_s, idle_s: the pause between two gatherings, while somebody looks or a part is away, and else.
     """
 
     def __init__(
-        self, books: Books, reads: Reads, ping_redis: Callable[[], Awaitable[object]], connections: Callable[[], int]
+        self,
+        books: Books,
+        reads: Reads,
+        ping_redis: Callable[[], Awaitable[object]],
+        connections: Callable[[], int],
+        *,
+        every_s: float = EVERY_S,
+        idle_s: float = IDLE_S,
     ) -> None:
         self._books, self._reads, self._ping_redis, self._connections = books, reads, ping_redis, connections
+        self._every_s, self._idle_s = every_s, idle_s
         self._began = time.monotonic()
-        self._asked = 0.0
+        self._asked = self._whole = float("-inf")  # when somebody last asked, and when all was last gathered for them
+        self._looked = asyncio.Event()
         self._samples: deque[tuple[float, dict[str, int]]] = deque()
         self._ends: Ends = {}
         self._agents: tuple[AgentStatus, ...] = ()
@@ -95,16 +110,17 @@ class Status:
                 await self._gather()
                 async with self._gathered:
                     self._gathered.notify_all()
-                await asyncio.sleep(EVERY_S)
+                await self._pause()
         finally:
             await self._books.close()
 
     async def current(self) -> SystemStatus:
         """The status, at most about a second old."""
-        fresh = time.monotonic() - self._asked < ASKED_S
-        self._asked = time.monotonic()
-        if not fresh:
-            await self._next()
+        now = time.monotonic()
+        watched, self._asked = self._watched(now), now
+        if not watched:
+            self._looked.set()
+            await self._gathered_since(now)
         return SystemStatus(
             at=utc_now(),
             uptime_s=round(time.monotonic() - self._began, 1),
@@ -116,23 +132,35 @@ class Status:
             connections=self._connections(),
         )
 
-    async def _next(self) -> None:
-        """Wait for the next gathering, but not for a part that hangs."""
-        try:
-            async with asyncio.timeout(2 * EVERY_S), self._gathered:
-                await self._gathered.wait()
-        except TimeoutError:
-            return
+    def _watched(self, now: float) -> bool:
+        return now - self._asked < ASKED_S
+
+    async def _pause(self) -> None:
+        """Short while somebody looks or a part is away; else until somebody looks, or long."""
+        short = self._down or self._watched(time.monotonic())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._every_s if short else self._idle_s):
+                await self._looked.wait()
+        self._looked.clear()
+
+    async def _gathered_since(self, then: float) -> None:
+        """Wait for a gathering that began after this, but not for a part that hangs."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S), self._gathered:
+                await self._gathered.wait_for(lambda: self._whole >= then)
 
     async def _gather(self) -> None:
         down: dict[str, str] = {}
-        asked = time.monotonic() - self._asked < ASKED_S
+        began = time.monotonic()
+        asked = self._watched(began)
         await asyncio.gather(
             _attempt("kafka", self._count(asked), down),
             _attempt("redis", self._ping_redis(), down),
             _attempt("database", self._read(asked), down),
         )
         self._down = down
+        if asked:
+            self._whole = began
         if not down.keys() & {"kafka", "database"}:
             self._sample()
 
@@ -162,7 +190,7 @@ class Status:
             "decisions": sum(self._actions.values()),
         }
         self._samples.append((now, counts))
-        while now - self._samples[0][0] > WINDOW_S:
+        while len(self._samples) > 2 and now - self._samples[1][0] >= WINDOW_S:
             self._samples.popleft()
 
     def _records(self, *topics: str) -> int:
