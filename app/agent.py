@@ -50,6 +50,10 @@ class Shared(Protocol):
         """With `remember=False` it is only asked: what it is shown changes nothing, and no row sees the others."""
         ...
 
+    def close(self) -> None:
+        """Let go of the database."""
+        ...
+
 
 @dataclass
 class Scores:

@@ -34,14 +34,6 @@ class UnknownMessage(InvalidMessage):
     """A message whose type or version nobody here defines."""
 
 
-class ScoringFailed(MillraceError):
-    """A model gave no usable value for one row (it raised, hung, or returned NaN or a value out of bounds)."""
-
-    def __init__(self, agent: str, problem: str) -> None:
-        self.agent, self.problem = agent, problem
-        super().__init__(f"{agent}: {problem}")
-
-
 class ArtifactError(MillraceError):
     """A model artifact that is missing, altered, or not the one the registry recorded."""
 

@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
-from sqlalchemy.exc import OperationalError
 
 from app.agent import Agent, Scores
 from app.asking.requests import MAX_ROWS, MAX_WITHIN_S, Address, Request, request_group
 from app.bus import Producer, deliver
 from app.codec import Decoder, Record
-from app.errors import DeliveryFailed, InvalidMessage, ServiceUnavailable
+from app.errors import DeliveryFailed, InvalidMessage
 from app.events import AnyEvent
 from app.modes.consuming.group import Group
 from app.modes.consuming.lifecycle import together
@@ -25,14 +24,11 @@ from app.modes.consuming.progress import RecordBatch
 from app.modes.consuming.watchdog import watch
 from app.modes.scoring.answers import Answers, Call, Wording, address_of, merged, part
 from app.modes.scoring.dead_letters import cause_of, dead_letter
-from app.modes.scoring.scorer import Memory, Plain, Scorer
+from app.modes.scoring.scorer import HEALS, Memory, Plain, Scorer
 from app.modes.scoring.throwaway import Throwaway
 from app.settings import Settings
 from app.telemetry import REQUESTS, REQUESTS_AT_ONCE
 from app.topics import request_topic
-
-_PASSES = (ServiceUnavailable, OperationalError, ConnectionError)
-"""What scoring raises when a shared state's database stays away."""
 
 
 class Answering:
@@ -55,7 +51,8 @@ class Answering:
         self._settings, self._clock = settings, clock
         self._decoder: Decoder[Request] = Decoder(Request)
         self._wording = Wording(agent, version, scorer, settings.partitions)
-        self._shared = agent.shared(settings.database_url, remember=False) if agent.shared is not None else None
+        shared = agent.shared(settings.database_url, remember=False) if agent.shared is not None else None
+        self._plain = Plain(agent, shared)
         self._waiting: list[Call] = []
         self._turn = asyncio.Lock()
         self._failure: Exception | None = None
@@ -64,7 +61,10 @@ class Answering:
         """Answer until cancelled, or raise what ended it; in a consumer group, so that the agent's workers share the work."""
         name = self._agent.name
         group = Group(request_group(name), [request_topic(name)], self._handle, self._settings)
-        await together(group.run(), watch(group, self._settings.stuck_after))
+        try:
+            await together(group.run(), watch(group, self._settings.stuck_after))
+        finally:
+            self._plain.close()
 
     async def _handle(self, batch: RecordBatch) -> None:
         await self.answer(batch.records)
@@ -131,7 +131,7 @@ class Answering:
         events = [[call.request.events[row] for row in seen] for call, seen in zip(alive, rows, strict=True)]
         try:
             scores = await self._scores(events)
-        except _PASSES as error:
+        except HEALS as error:
             REQUESTS.labels(self._agent.name, "unanswerable").inc(len(alive))
             refusals = [self._wording.refusal(call.address, str(error), passing=True) for call in alive]
             return merged(Answers([], []), *refusals)
@@ -147,9 +147,8 @@ class Answering:
         events = [event for call in calls for event in call]
         if not events:
             return Scores(np.empty(0))
-        memory: Memory = Plain(self._agent, self._shared)
-        if self._agent.state is not None:
-            memory = Throwaway(self._agent, self._agent.state, calls)
+        state = self._agent.state
+        memory: Memory = self._plain if state is None else Throwaway(self._agent, state, calls)
         return await self._scorer.score(events, memory)
 
     async def _reply(self, answers: Answers) -> None:

@@ -117,8 +117,7 @@ def _carrying(events: Sequence[type[Event]]) -> list[Topic]:
 
 def window(agent: Agent, settings: Settings) -> timedelta:
     """How long the agent's first record may wait for more: as declared, or as the setting overrules it."""
-    overruled = agent.within and settings.within is not None
-    return settings.within if overruled and settings.within is not None else agent.within
+    return settings.within if agent.within and settings.within is not None else agent.within
 
 
 class Loop:
@@ -187,6 +186,7 @@ class Loop:
             await together(self.group.run(), watch(self.group, self._settings.stuck_after), self._replace(), *hearing)
         finally:
             self._scorer.close()
+            self._plain.close()
             if self._snapshots is not None:
                 self._snapshots.close()
 

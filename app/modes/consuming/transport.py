@@ -46,14 +46,14 @@ class _Fetchable(set[TP]):
     """
 
     def __init__(self, active: Set[TP], progress: Progress) -> None:
-        self._active, self._ledger = active, progress
+        self._active, self._progress = active, progress
 
     def __bool__(self) -> bool:
         """Always true, for aiokafka takes an empty set for "every partition"."""
         return True
 
     def __contains__(self, where: TopicPartition) -> bool:
-        return where in self._active and self._ledger.has_room(where)
+        return where in self._active and self._progress.has_room(where)
 
 
 class InLoop(driver.AIOKafkaConsumerThread):

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from sqlalchemy.exc import OperationalError
 
-from app.agent import Agent, Features, Model, Scores
+from app.agent import Agent, Features, Model, Scores, Shared
 from app.errors import ServiceUnavailable
 from app.events import Event
 from app.modes.scoring.deadline import Hung, Overdue, Worker, at_once
@@ -30,8 +30,8 @@ _WAYS = 16
 """Parts of a batch that failed: one bad row in 4,096 is found with 4 calls that fail (12 when halving), and a call
 that hangs costs seconds where one that succeeds costs less than a millisecond."""
 
-_HEALS = (ServiceUnavailable, OperationalError, ConnectionError)
-"""What a shared state raises when its database is away: the rows are not to blame."""
+HEALS = (ServiceUnavailable, OperationalError, ConnectionError)
+"""What a shared state raises when its database is away: the rows are not to blame, and later it may be back."""
 
 _TRIES = 5
 
@@ -66,7 +66,7 @@ class Memory(Protocol):
 class Plain:
     """The memory of an agent that has none, or shares one that looks after itself."""
 
-    def __init__(self, agent: Agent, shared: object = None) -> None:
+    def __init__(self, agent: Agent, shared: Shared | None = None) -> None:
         self._agent, self._shared = agent, shared
 
     def extract(self, events: Sequence[Event]) -> Features:
@@ -77,6 +77,10 @@ class Plain:
 
     def undo(self) -> None:
         """Nothing to take back: what a shared state was told twice it knows once."""
+
+    def close(self) -> None:
+        if self._shared is not None:
+            self._shared.close()
 
 
 class Scorer:
@@ -112,7 +116,7 @@ class Scorer:
         for attempt in range(_TRIES):
             try:
                 scores = await self._call(whole, len(events))
-            except _HEALS as error:
+            except HEALS as error:
                 await self._worker.call(memory.undo)
                 if attempt + 1 == _TRIES:
                     raise
@@ -192,7 +196,7 @@ class _Apart:
         events = self._events[slice(*rows)]
         try:
             features = await self._worker.call(lambda: self._memory.extract(events))
-        except _HEALS:
+        except HEALS:
             raise
         except Exception as error:
             await self._worker.call(self._memory.undo)

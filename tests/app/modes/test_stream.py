@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from subprocess import Popen
 from types import ModuleType
@@ -69,6 +70,25 @@ async def test_nothing_is_committed_before_its_output_is_delivered(stage, worker
         bus.free.set()
     assert await stage.committed() == 10
     assert len(bus.records("predictions")) == 10
+
+
+async def test_a_shared_state_is_let_go_of_at_the_end(stage, worker: ModuleType) -> None:
+    closed: list[str] = []
+
+    class Kept:
+        def __init__(self, database_url: str, *, remember: bool = True) -> None:
+            self._url = database_url
+
+        def close(self) -> None:
+            closed.append(self._url)
+
+    def features(events: Sequence[Any], _: Kept) -> Any:
+        return worker.passengers(stage.name).features(events)
+
+    await stage.put(rides(stage, [1]))
+    agent = replace(worker.passengers(stage.name), shared=Kept, features=features)
+    await stage.finished(stage.loop(agent, worker.Doubles()), 1)
+    assert closed == [stage.settings.database_url]
 
 
 async def test_a_trace_goes_on_in_the_prediction(stage, worker: ModuleType) -> None:
