@@ -86,13 +86,10 @@ def setup_logging(level: str) -> None:
     logging.getLogger("mode.timers").setLevel(logging.ERROR)  # each late commit of a busy machine; the lag tells more
 
 
-def new_traceparent() -> str:
-    """A new W3C trace, sampled (https://www.w3.org/TR/trace-context/)."""
-    return f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-01"
-
-
 def child_of(traceparent: str | None) -> str | None:
-    """The next span of the same trace; `None` where there is no trace, or none that is well formed.
+    """The next span of the same W3C trace (https://www.w3.org/TR/trace-context/).
+
+    `None` where there is no trace, or none that is well formed: whoever sends an event begins its trace, or does without.
 
     Example:
         >>> child_of("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")[:36]

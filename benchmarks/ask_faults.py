@@ -1,7 +1,7 @@
 """Every question ends by its deadline, with the right answer or a typed error, while worker, gateway and broker are killed.
 
 Half of the questions go through the gateway over HTTP, half are asked of Kafka from here: two askers at once, whose answers must
-not be mixed up. `python -m benchmarks.ask --faults` is the long form, `tests/test_ask_faults.py` the short one.
+not be mixed up. `python -m benchmarks.ask --faults` is the long form, `tests/benchmarks/test_ask_faults.py` the short one.
 """
 
 import asyncio

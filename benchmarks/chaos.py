@@ -1,7 +1,7 @@
 """Nothing lost, nothing twice: events flow while the parts of the system, and its broker, are killed with -9 at random.
 
 At the end every event must have been decided exactly once at its user's end, and the dead letters must be exactly the bad
-records. `tests/test_chaos.py` runs a short form of this; `python -m benchmarks.chaos` is the long one.
+records. `tests/benchmarks/test_chaos.py` runs a short form of this; `python -m benchmarks.chaos` is the long one.
 """
 
 import argparse

@@ -6,7 +6,6 @@ import pytest
 from app import codec
 from app.codec import Record
 from app.predictions import Prediction
-from app.telemetry import new_traceparent
 from app.testing import START, Events
 from app.topics import PREDICTIONS, RIDES
 from decision.admission import MAX_NESTING, MAX_PREDICTION_BYTES, Admission
@@ -43,7 +42,7 @@ def test_what_is_good_is_taken_with_its_place() -> None:
 
 
 def test_an_events_trace_is_kept_as_a_child_and_a_malformed_one_is_not() -> None:
-    parent = new_traceparent()
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     value = codec.encode(Events().ride())
     good, bad = (record(value, RIDES.name, (("traceparent", t.encode()),)) for t in (parent, "0" * 500))
     first, second = Admission().admit(RIDES.name, [good, bad], START).messages

@@ -1,7 +1,5 @@
 """Where a batch is scored: at once when that is quick, in a thread when it is not, and interrupted when it hangs."""
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -78,18 +76,6 @@ async def test_what_hangs_at_once_is_interrupted_and_fails_alone(scorer: Scorer,
     assert list(scores.problems) == [1]
     assert scores.values[[0, 2]].tolist() == [1, 2]
     assert scorer.hangs > 0
-
-
-def test_no_alarm_is_left_to_ring_when_the_process_has_taken_its_handlers_back() -> None:
-    """It would end the process as a failure: SIGALRM kills by default."""
-    program = (
-        "import atexit, signal\n"
-        "atexit.register(lambda: print(signal.getitimer(signal.ITIMER_REAL)))\n"
-        "from app.modes.scoring.deadline import at_once\n"
-        "print(at_once(lambda: 7, 60))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=20)
-    assert (done.returncode, done.stdout) == (0, "7\n(0.0, 0.0)\n")
 
 
 async def test_many_at_once_may_come_to_a_thread_first_and_are_known_then(scorer: Scorer, model: Watched) -> None:
