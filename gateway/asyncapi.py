@@ -19,14 +19,15 @@ LIVE = f"""\
 Live updates of one user; the same messages go out as server-sent events from `GET /v1/live`.
 
 The first message is `connected`. With `last_id` (the `id` of the last message you had, from any gateway) it says
-`recovered: true` and what you missed follows, each exactly once and in order. `recovered: false` (no `last_id`, or the
-history no longer reaches back to it) comes with `snapshot`, your latest decisions: start from those; it may also come
-later, when Redis lost its memory. A decision may be both in the snapshot and in the next message: `decision_id` tells.
+`recovered: true` and what you missed follows, each exactly once and in order. `recovered: false` (no `last_id`, one that
+is none of yours, or the history no longer reaches back to it) comes with `snapshot`, your latest decisions: start from
+those; it may also come later, when Redis lost its memory. A decision may be both in the snapshot and in the next message: `decision_id` tells.
 
 `heartbeat` comes when nothing else does, every 15 s. `reconnect` announces that the gateway closes. A client that reads
 slowly is served from the history at its own pace; one that takes nothing for 20 s is cut off and may resume.
 
-`all=1` (scope `live:all`) sends every user's messages; what was missed of other users is not made up for.
+`all=1` (scope `live:all`) sends every user's messages; what was missed of other users is not made up for. Resume with
+the `id` of a message of your own, or of a `connected` or `heartbeat`: another user's is a place in their history.
 
 Close codes: {"; ".join(f"{ending.value[0]}: {ending.value[1]}" for ending in Ending)}. Before the handshake: HTTP 401,
 403 (scope, origin), 429 (too many connections of this user), 503.

@@ -27,7 +27,7 @@ Snapshot = Callable[[str], Awaitable[list[Decision]]]
 
 
 class Frame(NamedTuple):
-    """One message: its cursor (SSE's `id`), its type (SSE's `event`), its JSON."""
+    """One message: its cursor (SSE's `id`; empty where it is none to resume from), its type (SSE's `event`), its JSON."""
 
     id: str
     type: str
@@ -149,7 +149,9 @@ class _Reader:
                     if not self._next(news.entry.cursor):
                         return
                     self.position = news.entry.cursor
-                yield frame(news.entry)
+                    yield frame(news.entry)
+                else:
+                    yield frame(news.entry)._replace(id="")  # a place in another's log: nothing to resume from
 
     def _next(self, cursor: Cursor) -> bool:
         return self.position is not None and self.position.precedes(cursor)

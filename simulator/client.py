@@ -16,7 +16,7 @@ from msgspec import UNSET
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from app.live import AnyLive, Connected, LiveDecision, LivePrediction, Reconnect
+from app.live import AnyLive, Connected, LiveDecision, LivePrediction, Reconnect, SubjectMessage
 from simulator.backoff import wait_s
 from simulator.badges import Token
 from simulator.errors import AccessRefused, NoGateway
@@ -65,7 +65,7 @@ class LiveClient:
 
     Attributes:
         connected: whether it ever heard the gateway.
-        last_id: of the latest message; hand it to another client to go on from there.
+        last_id: of the latest message about our own user, whose log it is a place in; another client goes on from there.
         reconnects: connections made after the first.
         repeats: messages that came a second time and were dropped.
         unrecovered: how often the history was gone when we came back.
@@ -88,6 +88,7 @@ class LiveClient:
         self._url, self._token, self._everyone = url.rstrip("/"), token, everyone
         self._lost, self._patience_s, self._rng, self._clock = lost, patience_s, rng or Random(), clock
         self._seen: OrderedDict[Hashable, None] = OrderedDict()
+        self._user_id = ""
 
     def __aiter__(self) -> AsyncIterator[AnyLive]:
         return self.messages()
@@ -129,14 +130,21 @@ class LiveClient:
                 message = _decoder.decode(frame)
             except msgspec.ValidationError:
                 continue  # a message type of a later version: not for us
-            if message.id is not UNSET:
-                self.last_id = message.id
+            self._note(message)
             if self._is_new(message):
                 yield message
             if isinstance(message, Connected) and not message.recovered:
                 self.unrecovered += resumed
                 for missed in self._snapshot(message):
                     yield missed
+
+    def _note(self, message: AnyLive) -> None:
+        """Where to resume: with `everyone`, others' messages come, too, and stand in logs of their own."""
+        if isinstance(message, Connected):
+            self._user_id = message.user_id
+        ours = not isinstance(message, SubjectMessage) or message.user_id == self._user_id
+        if ours and message.id is not UNSET:
+            self.last_id = message.id
 
     def _snapshot(self, connected: Connected) -> Iterator[LiveDecision]:
         """The decisions of a snapshot that never came through the channel, oldest first."""

@@ -248,6 +248,23 @@ async def test_server_sent_events_carry_the_same(served, tell, namespace) -> Non
     assert denied.status_code == 401
 
 
+async def test_an_event_stream_of_everybody_is_resumed_where_its_own_history_was(served, tell, namespace) -> None:
+    """A browser sends back the last `id:` it saw; another user's is a place in another history."""
+    headers = {"Authorization": f"Bearer {served.token(namespace, operator=True)}"}
+    async with (
+        httpx.AsyncClient(base_url=served.url, headers=headers, timeout=10) as client,
+        client.stream("GET", "/v1/live?all=1") as response,
+    ):
+        lines = response.aiter_lines()
+        begun = await _event(lines)
+        await tell(f"{namespace}-other", "a")
+        theirs = await _event(lines)
+        await tell(namespace, "b")
+        own = await _event(lines)
+    assert [json.loads(event["data"])["event_id"] for event in (theirs, own)] == ["a", "b"]
+    assert (begun.get("id") is None, theirs.get("id"), own.get("id") is None) == (False, None, False)
+
+
 async def test_a_lost_subscription_is_made_up_for(served, settings, tell, namespace, eventually) -> None:
     """Redis drops the gateway's connections; what is told meanwhile reaches the standing websocket all the same."""
     redis = Redis.from_url(settings.redis)

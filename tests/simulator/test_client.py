@@ -123,6 +123,15 @@ async def test_a_token_that_ends_is_replaced_by_a_new_one() -> None:
     assert [(call["token"], call["all"]) for call in server.calls] == [(["old"], ["1"]), (["new"], ["1"])]
 
 
+async def test_who_hears_everybody_resumes_from_what_was_their_own() -> None:
+    """A cursor is a place in one user's log: that of somebody else's message stands nowhere in ours."""
+    theirs = msgspec.structs.replace(decision(2), user_id="somebody", id="theirs-7")
+    server = Server([connected(recovered=False), decision(1), theirs, "drop"], [connected(recovered=True)])
+    async with running(server) as url:
+        await take(LiveClient(url, lambda: "T", everyone=True, rng=Random(1)), 4)
+    assert server.calls[1]["last_id"] == ["c-1"]
+
+
 async def test_messages_of_a_later_version_are_passed_over() -> None:
     figure = LivePrediction(
         id="c-1",
