@@ -68,6 +68,8 @@ class Guard:
                     self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
                 signal.set_wakeup_fd(-1)
                 os.execv(self._command[0], self._command)  # noqa: S606 - a shell is what we avoid
+            except OSError as error:
+                os.write(2, f"{self._command[0]}: {error}\n".encode())  # into the service's log
             finally:
                 os._exit(127)
         fresh = self._pid_file.with_suffix(".new")

@@ -4,7 +4,6 @@ Used by `app.embedded`; the process itself is kept by `app.services.process`, th
 """
 
 import contextlib
-import json
 import os
 import socket
 import struct
@@ -12,6 +11,8 @@ import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from pathlib import Path
+
+import msgspec
 
 from app.services.jars import jars as jar_list
 from app.services.jars import kafka_version
@@ -142,11 +143,11 @@ def answers(address: str) -> bool:
 
 def _ports(record: Path) -> tuple[int, int]:
     """The broker's and the controller's port: those of the last start if they are free, else others."""
-    wanted: list[int | None] = [None, None]
-    with contextlib.suppress(OSError, ValueError):
-        wanted = [int(port) for port in json.loads(record.read_text())]
+    wanted: tuple[int | None, int | None] = None, None
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        wanted = msgspec.json.decode(record.read_bytes(), type=tuple[int, int])
     port, controller = (free_port(one) for one in wanted)
-    record.write_text(json.dumps([port, controller]))
+    record.write_bytes(msgspec.json.encode((port, controller)))
     return port, controller
 
 

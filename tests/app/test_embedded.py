@@ -17,6 +17,7 @@ import redis
 
 from app import embedded
 from app.errors import ConfigurationError, ServiceUnavailable
+from app.services.process import Recipe, running
 from app.settings import Settings
 
 OWNER = """
@@ -154,3 +155,10 @@ def test_a_service_that_will_not_start_is_reported_with_its_log(only_redis: Sett
     with pytest.raises(ServiceUnavailable, match=r"redis\.log ends: .*"), embedded.services(only_redis):
         pass
     assert embedded.found(only_redis) == []
+
+
+def test_a_program_that_cannot_be_run_is_named(tmp_path: Path) -> None:
+    command = ["/no/such/program"], "nowhere"
+    recipe = Recipe("redis", "Nothing", "0", tmp_path / "none", prepare=lambda: command, ready=lambda _: False)
+    with pytest.raises(ServiceUnavailable, match=r"/no/such/program: .*No such file"), running(recipe):
+        pass

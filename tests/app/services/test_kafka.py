@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from app import embedded
 from app.errors import ServiceUnavailable
-from app.services.kafka import answers, find_tansu
+from app.services.kafka import _ports, answers, find_tansu
 from app.services.process import free_port
 from app.settings import Settings
 from app.topic_admin import describe, ensure
@@ -115,3 +115,11 @@ def test_without_the_jars_a_setting_that_insists_on_kafka_is_an_error(without_ne
     insists = without_network.model_copy(update={"broker": "kafka"})
     with pytest.raises(ServiceUnavailable, match="cannot be fetched"), embedded.services(insists, lambda _: None):
         pass
+
+
+@pytest.mark.parametrize("kept", [None, "", "[20001]", "20001", "[1, 2, 3]", '["a", "b"]'])
+def test_where_no_two_ports_are_kept_free_ones_are_taken_and_kept(tmp_path: Path, kept: str | None) -> None:
+    record = tmp_path / "ports.json"
+    if kept is not None:
+        record.write_text(kept)
+    assert _ports(record) == _ports(record)
