@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 WINDOW = 65_536
-"""Remembered per partition at least, twice as many at most: what an agent repeats after a kill is what it said since its last
-commit: a quarter of a second and a batch, at 16,000 a second per partition some 20,000. About 10 MB when full."""
+"""Remembered per partition at least; twice as many at most, some 10 MB. What an agent repeats after a kill is what it said since
+its last commit, a second and a batch before: some 25,000 at 16,000 a second and partition."""
 
 
 class Recent:
