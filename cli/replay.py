@@ -95,8 +95,18 @@ def _verify(asked: "Asked", going: "Going", manner: "Manner", against: options.L
     from cli.replay_asked import make_plan, refuse
     from cli.replay_verify import check
 
-    kept = {"--target": asked.target != "store", "--into": asked.into, "--run": going.run, "--resume": going.resume}
-    work = {"--rate": manner.rate, "--workers": manner.workers, "--diff": asked.diff, "--backfill": asked.backfill}
+    kept: dict[str, object] = {
+        "--target": asked.target != "store",
+        "--into": asked.into,
+        "--run": going.run,
+        "--resume": going.resume,
+    }
+    work: dict[str, object] = {
+        "--rate": manner.rate,
+        "--workers": manner.workers,
+        "--diff": asked.diff,
+        "--backfill": asked.backfill,
+    }
     refuse("--verify", kept | work)
     settings, console = _surroundings(as_json)
     plan = make_plan(settings, asked)

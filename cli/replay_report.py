@@ -20,6 +20,7 @@ from app.costs import CHOICES, Costs
 from app.decisions import Figure
 from app.events import Kind
 from app.modes.replay.book import Book, Standing
+from app.modes.replay.failings import failings
 from app.modes.replay.known import Known, OnCards, in_store
 from app.modes.replay.plan import Plan
 from app.modes.replay.reports import make_report, read_report
@@ -39,14 +40,22 @@ Record = dict[str, Any]
 
 def tell(book: Book, plan: Plan, standing: Standing, settings: Settings, console: Console, as_json: bool) -> None:
     """How the run ended, and the answer to what was asked of it."""
+    failed = failings(book.replays, book.run) if standing.failed else []
     reports = _reports(book, plan, settings) if plan.question else []
     if as_json:
-        typer.echo(msgspec.json.encode({"run": book.run, **standing._asdict(), "reports": reports}))
+        causes = [each._asdict() for each in failed]
+        typer.echo(msgspec.json.encode({"run": book.run, **standing._asdict(), "failures": causes, "reports": reports}))
         return
     console.print(
         f"run {book.run}: {standing.passed:,} records, {standing.predicted:,} predictions, {standing.failed:,} failed",
         highlight=False,
     )
+    if not standing.size:
+        console.print("there is nothing in this range", highlight=False)
+    for each in failed:
+        place = f"{each.topic}/{each.partition}@{each.offset}"
+        words = f"{each.model}: {each.records:,} failed, the first at {place}: {each.cause}: {each.error}"
+        console.print(words, highlight=False, markup=False, soft_wrap=True)
     for report in reports:
         _say(report, console)
 

@@ -131,6 +131,28 @@ def test_a_file_to_the_store_and_again_by_name(run: Run, replays: Replays, tmp_p
     assert len(kept(replays, "first")) == 2 * RIDES
 
 
+def test_what_could_not_be_answered_is_told_by_cause(run: Run, tmp_path: Path) -> None:
+    rows = pq.read_table(write(tmp_path / "rides.parquet", RIDES)).to_pylist()
+    for row in rows[3:8]:
+        row["user_id"] = None
+    rows[9]["channel"] = "pigeon"
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "bad.parquet")
+    words = ("--agent", "cost", "--file", str(tmp_path / "bad.parquet"), "--run", "bad")
+    text = run(*words).output
+    assert (
+        "cost: 5 failed, the first at bad.parquet/0@3: invalid_message: Object missing required field `user_id`" in text
+    )
+    assert "cost: 1 failed, the first at bad.parquet/0@9: invalid_message: channel: " in text
+    told = json.loads(run("--run", "bad", "--json").stdout)
+    assert [(each["records"], each["offset"]) for each in told["failures"]] == [(5, 3), (1, 9)]
+
+
+def test_an_empty_range_is_told_as_one(run: Run, tmp_path: Path) -> None:
+    told = run("--agent", "cost", "--file", str(write(tmp_path / "none.parquet", 0)))
+    assert told.exit_code == 0
+    assert "there is nothing in this range" in told.output
+
+
 def test_what_another_version_would_have_changed(
     run: Run, replays: Replays, environment: dict[str, str], tmp_path: Path
 ) -> None:
