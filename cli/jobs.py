@@ -1,18 +1,20 @@
 """What `millrace score` and `millrace schedule` share: the parts a run needs, and how a run and its result are shown."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, ServiceUnavailable
 from app.sql.engine import answering, engine_for
+from app.sql.tables import check
 
 if TYPE_CHECKING:
     from app.jobs.job import Job
@@ -24,19 +26,35 @@ if TYPE_CHECKING:
 @contextmanager
 def scheduler(settings: "Settings", jobs: Sequence["Job"]) -> Iterator["Scheduler"]:
     """A scheduler for these jobs on the databases of the settings. In a database that was named it creates nothing."""
-    from app.jobs.customers import SETTING, open_customers
+    from app.jobs.customers import open_customers
     from app.modes.schedule import Scheduler
     from app.registry import open_registry
     from app.sql.runs import Runs
 
     embedded = settings.customers is None
-    source = open_customers(settings.customers_url) if embedded else engine_for(settings.customers_url, SETTING)
+    source = open_customers(settings.customers_url) if embedded else _named(settings.customers_url)
     runs = Runs.open(settings.database_url)
     try:
         yield Scheduler(jobs, runs, source, open_registry(settings))
     finally:
         source.dispose()
         runs.close()
+
+
+def _named(url: str) -> Engine:
+    """A source that was named, which is only read.
+
+    Raises `ConfigurationError` for one that is not there or has not the tables; one that is away may come back.
+    """
+    from app.jobs.customers import SETTING, metadata
+
+    engine = engine_for(url, SETTING)
+    path = engine.url.database
+    if engine.dialect.name == "sqlite" and not (path and Path(path).is_file()):  # which SQLite would create
+        raise ConfigurationError(f"{SETTING}: there is no file {path}")
+    with suppress(ServiceUnavailable):
+        check(engine, metadata, SETTING)
+    return engine
 
 
 @contextmanager
@@ -64,7 +82,10 @@ def instant(text: str, option: str) -> datetime:
         raise ConfigurationError(
             f"{option} {text}: say in which zone, as in {parsed.isoformat()}Z or {parsed.isoformat()}+01:00"
         )
-    return parsed.astimezone(UTC)
+    try:
+        return parsed.astimezone(UTC)
+    except OverflowError as error:
+        raise ConfigurationError(f"{option} {text}: lies beyond the calendar") from error
 
 
 def runs_table(found: Sequence["Run"], title: str) -> Table:

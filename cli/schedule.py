@@ -55,12 +55,18 @@ def schedule(
 
       millrace schedule history --json
     """
+    if context.invoked_subcommand == "history":
+        if names or cron or zone or catch_up or once:
+            raise ConfigurationError("schedule history: its options are its own, and come after its name")
+        return
+    chosen = _chosen(names, cron, zone, catch_up)
     if context.invoked_subcommand is not None:
+        context.obj = chosen
         return
     from app.settings import read_settings
     from cli import jobs as shared
 
-    chosen, settings = _chosen(names, cron, zone, catch_up), read_settings()
+    settings = read_settings()
     if not once:
         serve(settings, chosen)
         return
@@ -84,9 +90,15 @@ def serve(settings: "Settings", jobs: Sequence["Job"]) -> None:
 
 
 @app.command("list")
-def list_jobs(count: Annotated[int, typer.Option("--next", min=1, max=20, help="due times to show")] = 3) -> None:
-    """Every job: when it is due next, and what it does about runs that were missed."""
-    Console().print(_due_table(_chosen(None, None, None, None), count))
+def list_jobs(
+    context: typer.Context,
+    count: Annotated[int, typer.Option("--next", min=1, max=20, help="due times to show")] = 3,
+) -> None:
+    """Every job: when it is due next, and what it does about runs that were missed.
+
+    With the options of `schedule`, which come first, what they would mean: millrace schedule --cron weekly list
+    """
+    Console().print(_due_table(context.obj, count))
 
 
 @app.command()
@@ -96,6 +108,7 @@ def history(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per line")] = False,
 ) -> None:
     """What became of the runs: done, failed, waiting, skipped, and what hindered them."""
+    from app.jobs import job as jobs
     from app.settings import read_settings
     from app.sql.runs import Runs
     from cli import jobs as shared
@@ -103,6 +116,8 @@ def history(
     runs = Runs.open(read_settings().database_url)
     found = runs.history(job, limit)
     runs.close()
+    if job is not None and not found:
+        jobs.find(job)  # one that is gone may have had runs
     if as_json:
         for run in found:
             typer.echo(shared.run_json(run))

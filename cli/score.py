@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from app.modes.schedule import Scheduler
     from app.sql.runs import Run
 
+NOBODY = "nobody was known then; in the demo, `millrace simulate --customers` makes some up: score again with --again"
+
 
 def score(
     name: Annotated[str, typer.Argument(help="a job; `millrace schedule list` names them", metavar="JOB")],
@@ -55,7 +57,7 @@ def score(
         if as_json:
             typer.echo(shared.run_json(run))
         else:
-            console.print(_said(run, fresh), highlight=False)
+            console.print(_said(run, fresh), highlight=False, soft_wrap=True)
             if top and run.state == "done":
                 console.print(shared.top_table(job, scheduler.runs, wanted, top))
     raise typer.Exit(0 if run.state == "done" else 1)
@@ -84,7 +86,8 @@ def _said(run: "Run", fresh: bool) -> str:
         when = (
             "" if fresh or run.finished_at is None else f", already at {shown(run.finished_at)} (--again does it anew)"
         )
-        return f"{title}: done{when}: {counts}"
+        nobody = "" if run.scored or run.problems else f"\n{NOBODY}"
+        return f"{title}: done{when}: {counts}{nobody}"
     if run.state == "running":
         until = "" if run.lease_until is None else f"; if that one is gone, ask again after {run.lease_until:%H:%M:%S}Z"
         return f"{title}: is being run by {run.worker}{until}"

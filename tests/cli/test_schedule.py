@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,19 +61,42 @@ def test_a_run_that_fails_says_why_and_exits_with_1(filled: Run, tmp_path: Path)
     assert "millrace train churn" in failed.stdout.replace("\n", " ")
 
 
-def test_in_a_database_that_was_named_a_job_creates_nothing(tmp_path: Path) -> None:
-    theirs = tmp_path / "theirs.db"
+@pytest.mark.parametrize("words", [["score", "churn", *AS_OF], ["schedule", "--once"]])
+def test_in_a_database_that_was_named_a_job_creates_nothing(tmp_path: Path, words: list[str]) -> None:
+    theirs = tmp_path / "far" / "theirs.db"
     environment = {"MILLRACE_DATA_DIR": str(tmp_path), "MILLRACE_CUSTOMERS": f"sqlite:///{theirs}", "COLUMNS": "200"}
-    failed = CliRunner().invoke(app, ["score", "churn", *AS_OF], env=environment)
+    failed = CliRunner().invoke(app, words, env=environment)
+    assert str(failed.exception) == f"MILLRACE_CUSTOMERS: there is no file {theirs}"
+    assert not theirs.exists()
+    theirs.parent.mkdir(exist_ok=True)
+    sqlite3.connect(theirs).close()
+    theirs.touch()
+    failed = CliRunner().invoke(app, words, env=environment)
     assert isinstance(failed.exception, ConfigurationError)
     assert str(failed.exception) == "MILLRACE_CUSTOMERS: the database has no table customers"
-    assert not theirs.exists() or theirs.stat().st_size in {0, 4096}  # SQLite's own first page
+    assert theirs.stat().st_size in {0, 4096}  # SQLite's own first page
+
+
+def test_a_database_of_customers_that_is_away_is_named_and_asked_again(filled: Run, tmp_path: Path) -> None:
+    def schedule(cron: str, **environment: str) -> Result:
+        own = {"MILLRACE_DATA_DIR": str(tmp_path), "COLUMNS": "200", **environment}
+        return CliRunner().invoke(app, ["schedule", "--once", "--cron", cron, "--catch-up", "all"], env=own)
+
+    schedule("0 0 1 1 *")
+    book = sqlite3.connect(tmp_path / "millrace.db")
+    book.execute("UPDATE schedules SET settled_until = ?", ("2020-06-01 00:00:00.000000",))
+    book.commit()
+    away = schedule("0 0 1 1 *", MILLRACE_CUSTOMERS="postgresql+psycopg://u:secret@127.0.0.1:1/customers")
+    assert away.exit_code == 1
+    assert "waiting: database: MILLRACE_CUSTOMERS: " in away.stdout
+    assert "secret" not in away.stdout
 
 
 def test_lists_when_jobs_are_due(run: Run) -> None:
     listed = run("schedule", "list", "--next", "2").stdout
     assert "churn" in listed
     assert listed.count("06:00Z") == 2
+    assert "0 0 1 1 *" in run("schedule", "--cron", "0 0 1 1 *", "list").stdout
 
 
 def test_a_scheduler_of_a_new_job_begins_with_its_next_due_time(run: Run) -> None:
@@ -99,6 +123,10 @@ def test_a_signal_interrupts_nothing_and_the_second_ends_at_once() -> None:
         (["score", "churn", "--as-of", "2026-06-01T00:00"], "say in which zone"),
         (["score", "churn", "--as-of", "soon"], "ISO 8601"),
         (["score", "churn", "--as-of", "2126-06-01T00:00Z"], "future"),
+        (["score", "churn", "--as-of", "0001-01-01T00:00+05:00"], "beyond the calendar"),
+        (["schedule", "history", "--job", "weather"], "no job 'weather'"),
+        (["schedule", "--job", "churn", "history"], "come after its name"),
+        (["schedule", "--cron", "daily daily", "list"], "five fields"),
         (["schedule", "--once", "--cron", "61 * * * *"], "bad minute"),
         (["schedule", "--once", "--zone", "Atlantis"], "Atlantis"),
         (["simulate", "--customers", "--from", "nowhere.csv"], "nowhere.csv"),

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DataError, DBAPIError
 
 from app.errors import MillraceError
+from app.jobs.customers import SETTING
 from app.jobs.job import Explained, History, Job
 from app.jobs.loading import Loading
 from app.modes.scheduling.lease import Lease
@@ -84,7 +85,7 @@ class JobRun:
 
     def _count(self) -> int:
         everything = select(func.count()).select_from(self.job.subjects.subquery())
-        with answering(), self.source.connect() as connection:
+        with answering(SETTING), self.source.connect() as connection:
             parameters = {"as_of": self.run.as_of, "after": "", "limit": _ALL}
             return int(connection.execute(everything, parameters).scalar_one())
 
@@ -93,7 +94,7 @@ class JobRun:
         after = ""
         while True:
             parameters = {"as_of": self.run.as_of, "after": after, "limit": self.job.chunk}
-            with answering(), self.source.connect() as connection:
+            with answering(SETTING), self.source.connect() as connection:
                 ids = list(connection.scalars(self.job.subjects, parameters))
             if not ids:
                 return
@@ -106,9 +107,12 @@ class JobRun:
             history = History(ids, self._extract(ids), self.run.as_of)
             scored, failed = self.job.score(model, version, history)
             rows = {name: list(rows) for name, rows in self.job.record(scored).items()}
-        except (MillraceError, DBAPIError) as error:
+        except MillraceError:
+            raise
+        except DBAPIError as error:
             if not isinstance(error, DataError):
-                raise
+                with answering(SETTING):
+                    raise
             return self._halve(model, version, ids, error)
         except Exception as error:  # the features, the model, or a value the driver cannot read
             return self._halve(model, version, ids, error)
@@ -116,7 +120,8 @@ class JobRun:
 
     def _halve(self, model: Explained, version: str, ids: Sequence[str], error: Exception) -> Result:
         if len(ids) == 1:
-            return Result(failed={ids[0]: f"{type(error).__name__}: {error}"}, raised=1)
+            said = str(error).partition("\n")[0]  # of a database: without the statement and its parameters
+            return Result(failed={ids[0]: f"{type(error).__name__}: {said}"}, raised=1)
         middle = len(ids) // 2
         first = self._score(model, version, ids[:middle])
         return first.merge(self._score(model, version, ids[middle:]))
