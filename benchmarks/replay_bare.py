@@ -20,7 +20,7 @@ from app.modes.consuming.lifecycle import settle
 from app.modes.replay.files import open_table
 from app.modes.replay.plan import Chosen, Rows
 from app.modes.replay.score import load
-from app.modes.replay.sources import SLICE_RECORDS
+from app.modes.replay.sources import ENTRY_RECORDS
 from app.modes.stream import Ready
 from app.registry import open_registry
 from app.settings import Settings
@@ -100,9 +100,9 @@ def _insert(database_url: str, path: Path) -> Watch:
     statement = f"INSERT INTO replayed ({names}) VALUES ({', '.join('?' * 10)})"  # noqa: S608 - of our own names
     settle()
     with Watch() as watch:
-        for start in range(0, len(rows), SLICE_RECORDS):
+        for start in range(0, len(rows), ENTRY_RECORDS):
             with replays.transaction() as connection:
                 driver: Any = connection.connection.driver_connection
-                driver.executemany(statement, rows[start : start + SLICE_RECORDS])
+                driver.executemany(statement, rows[start : start + ENTRY_RECORDS])
     replays.close()
     return watch

@@ -34,6 +34,7 @@ class TripTable:
     """The usable trips of a file, requested, started and completed; the same ids each time."""
 
     shared = False
+    only: str | None = None
 
     def __init__(self, path: Path) -> None:
         self._trips = RecordedTrips(path, path.stem.replace("_", "-"))

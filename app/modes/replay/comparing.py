@@ -122,7 +122,8 @@ def unsaid(live: Table, now: Table) -> int:
 def tables(answers: Answers) -> dict[Place, Table]:
     """What came out of a slice, by partition."""
     heard: defaultdict[Place, Tabling] = defaultdict(Tabling)
-    topics, columns = list(answers.inputs), Columns.of(answers)
+    topics, columns = list(answers.inputs), Columns()
+    columns.add(answers)
     rest = zip(columns.event_id, columns.subject_id, columns.user_id, columns.stage, columns.detail, strict=True)
     rows = zip(columns.input, columns.partition, columns.offset, columns.value, rest, strict=True)
     for topic, partition, offset, value, (event_id, subject_id, user_id, stage, detail) in rows:

@@ -4,7 +4,7 @@ So a row that is no event fails as it would there, alone, naming its field. `app
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -14,7 +14,7 @@ from app.errors import ConfigurationError
 from app.events import OPENING, AnyEvent, Event
 from app.modes.replay.decoding import union
 from app.modes.replay.plan import Part, Rows, Span
-from app.modes.replay.sources import LANE_RECORDS, SLICE_RECORDS, Slice, slice_records, sliced
+from app.modes.replay.sources import LANE_RECORDS, SLICE_RECORDS, Slice, entry_records, sliced
 from app.modes.replay.tables import CsvTable, ParquetTable, QueryTable, Table
 from app.modes.stream import heard, inputs
 from app.topics import TOPICS, Topic
@@ -29,16 +29,17 @@ class RowSource:
         self._table, self._label, self._events, self._most = table, label, events, most
 
     async def spans(self, agent: Agent) -> list[Span]:
-        """In pieces where rows do not depend on each other; in one for an agent that remembers."""
+        """In pieces where rows do not depend on each other; in one where the agent must know what came before."""
         count = self._table.count()
         if self._events is not None and self._events not in _read(agent):
             raise ConfigurationError(f"agent {agent.name} does not read {self._events}")
-        if agent.state is not None or agent.shared is not None or not self._table.shared:
+        remembers = agent.state is not None and self._table.only not in _tags(agent.stateless)
+        if remembers or agent.shared is not None or not self._table.shared:
             bounds = [(0, count)]
         else:
             bounds = [(first, min(first + LANE_RECORDS, count)) for first in range(0, count, LANE_RECORDS)]
-        state = agent.state is not None
-        return [Span((Part(self._label, 0, first, first, end),), state=state) for first, end in bounds if end > first]
+        parts = [Part(self._label, 0, first, first, end) for first, end in bounds if end > first]
+        return [Span((part,), state=remembers) for part in parts]
 
     def decoder(self, agent: Agent) -> Decoder[AnyEvent]:
         """Of all the agent reads and hears: one table may hold what comes on several topics."""
@@ -50,8 +51,11 @@ class RowSource:
 
     async def slices(self, span: Span, position: int) -> AsyncGenerator[Slice, None]:
         (part,) = span.parts
-        async for records in sliced(self._records(part, position), slice_records(span, self._most)):
+        async for records in sliced(self._records(part, position), self._most):
             yield Slice(records, records[-1].offset + 1 - part.first)
+
+    def every(self, span: Span) -> int:
+        return entry_records(span, self._most)
 
     async def _records(self, part: Part, position: int) -> AsyncIterator[list[Record]]:
         row = part.first + position
@@ -98,6 +102,10 @@ def _events(topic: Topic) -> Sequence[type[Event]]:
     return [event for event in listed if isinstance(event, type) and issubclass(event, Event)]
 
 
+def _tags(events: Iterable[type[Event]]) -> set[str]:
+    return set(map(_tag, events))
+
+
 def _tag(event: type[Event]) -> str:
     return str(event.__struct_config__.tag)
 
@@ -108,4 +116,4 @@ def _topics(agent: Agent) -> list[Topic]:
 
 def _read(agent: Agent) -> set[str]:
     """The tags of all events it may be shown."""
-    return {_tag(event) for topic in _topics(agent) for event in _events(topic)}
+    return _tags(event for topic in _topics(agent) for event in _events(topic))

@@ -6,7 +6,6 @@ Between the scoring of `app.modes.scoring.process` and the targets.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Self
 
 import msgspec
 
@@ -105,12 +104,10 @@ class Columns:
     def __len__(self) -> int:
         return len(self.offset)
 
-    @classmethod
-    def of(cls, answers: Answers, zones: Zones | None = None) -> Self:
-        columns = cls()
+    def add(self, answers: Answers, zones: Zones | None = None) -> None:
+        """Behind what is here already."""
         for scored, rows in answers.parts:
-            columns._extend(answers, scored, rows, zones)
-        return columns
+            self._extend(answers, scored, rows, zones)
 
     def _extend(self, answers: Answers, scored: Scored, rows: Sequence[int], zones: Zones | None) -> None:
         inputs = answers.inputs

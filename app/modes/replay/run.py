@@ -1,7 +1,7 @@
 """A worker of a replay: takes lanes, one after the other, and puts each through the same functions as live.
 
-While one slice is scored (a native call, as a rule) the next is read and decoded, and the last one is kept, in threads. Several workers share a run
-through its book.
+While one slice is scored (a native call, as a rule) the next is read and decoded, and the last one is kept, in threads. Several
+workers share a run through its book.
 """
 
 import asyncio
@@ -76,28 +76,58 @@ class Worker:
                 f"run {lane.run} was begun elsewhere, where the memory of {ready.agent.name} is: continue it there, "
                 "or start anew"
             )
-        memory = memory_of(ready.agent, self.private, f"lane-{lane.lane}", lane.state)
+        name = f"lane-{lane.lane}"
+        memory = memory_of(ready.agent, self.private, name, lane.state, remembers=lane.span.state)
         scoring = Scoring(ready, self.source, lane.span, memory)
         if isinstance(self.target, TopicTarget):
             self.target.processors[ready.agent.name] = scoring.processor
         await self.target.open(lane)
-        keeping: asyncio.Task[None] | None = None
+        entering = Entering(self.target, lane.position)
+        every = self.source.every(lane.span)
         try:
             async with aclosing(scoring.pieces(lane.position)) as pieces:
                 async for piece in pieces:
                     await asyncio.sleep(self.pace.wait_s(len(piece.records)))
-                    answers, state = await scoring.score(piece)
-                    if keeping is not None:
-                        await keeping
-                    keeping = asyncio.create_task(self._keep(lane, answers, piece.position, state))
-            if keeping is not None:
-                await keeping
+                    answers = await scoring.score(piece)
+                    due = piece.position - entering.position >= every or piece.position >= lane.span.size
+                    state = await scoring.state() if due else None
+                    await entering.take(answers, piece.position if due else None, state)
+            await entering.finish()
         finally:
             scoring.close()
-            if keeping is not None and not keeping.done():
-                await asyncio.gather(keeping, return_exceptions=True)
+            await entering.close()
 
-    async def _keep(self, lane: Lane, answers: Answers, position: int, state: bytes | None) -> None:
-        """The state compressed: with every slice it goes into the database, and most of it is zeros."""
-        packed = None if state is None else await asyncio.to_thread(compressed, state)
-        await self.target.keep(lane, answers, position, packed)
+
+class Entering:
+    """Hands a target what came out, slice by slice, while the next is scored.
+
+    Attributes:
+        position: what was handed over to be entered lies before it.
+    """
+
+    def __init__(self, target: Target, position: int) -> None:
+        self._target, self.position = target, position
+        self._task: asyncio.Task[None] | None = None
+
+    async def take(self, answers: Answers, position: int | None, state: bytes | None) -> None:
+        """Once the slice before is dealt with; with a position, all that was taken so far is entered. Raises as a target does."""
+        await self.finish()
+        self.position = self.position if position is None else position
+        self._task = asyncio.create_task(self._take(answers, position, state))
+
+    async def finish(self) -> None:
+        """Wait for what is under way. Raises as a target does."""
+        if self._task is not None:
+            await self._task
+
+    async def close(self) -> None:
+        """Wait for what is under way, however it ends."""
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _take(self, answers: Answers, position: int | None, state: bytes | None) -> None:
+        await self._target.take(answers)
+        if position is not None:
+            # Compressed: most of a state is zeros.
+            packed = None if state is None else await asyncio.to_thread(compressed, state)
+            await self._target.enter(position, packed)

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from app.agent import Agent, find
+from app.agent import Agent, Features, State, find
 from app.codec import Record
-from app.events import AnyEvent
+from app.events import AnyEvent, Event
 from app.modes.replay.plan import Chosen, Span
 from app.modes.replay.rows import Answers
 from app.modes.replay.sources import Source
@@ -36,11 +36,30 @@ def load(chosen: Chosen, registry: Registry) -> Ready:
     return Ready(agent, agent.load(artifact), artifact.version)
 
 
-def memory_of(agent: Agent, private: Path, name: str, state: bytes | None = None) -> Memory:
+class Afresh:
+    """The memory of a stateful agent over events that rest on no state: each call begins with an empty one."""
+
+    def __init__(self, agent: Agent, kind: type[State]) -> None:
+        self._agent, self._kind = agent, kind
+
+    def extract(self, events: Sequence[Event]) -> Features:
+        return self._agent.extract(events, self._kind())
+
+    def keep(self, events: Sequence[Event]) -> None:
+        """Nothing is remembered."""
+
+    def undo(self) -> None:
+        """Nothing to take back."""
+
+
+def memory_of(agent: Agent, private: Path, name: str, state: bytes | None = None, *, remembers: bool = True) -> Memory:
     """What the agent remembers here: a fold from `state`, as a lane keeps it, or what its workers would share, in `private`.
 
-    The live memory is not touched: events of the past would be entered into it as if they happened now.
+    The live memory is not touched: events of the past would be entered into it as if they happened now. A span says
+    whether its events want a state at all (`Span.state`).
     """
+    if agent.state is not None and not remembers:
+        return Afresh(agent, agent.state)
     if agent.state is not None:
         return Fold(agent, agent.state, None if state is None else zlib.decompress(state))
     if agent.shared is None:
@@ -87,14 +106,17 @@ class Scoring:
         """The span from a position on; while one piece is worked on, the next is read and decoded."""
         return ahead(self._decoded(position))
 
-    async def score(self, piece: Piece) -> tuple[Answers, bytes | None]:
-        """The answers, and the state behind them."""
-        answers, memory = await self._answers(piece.calls), self._memory
-        return answers, await asyncio.to_thread(memory.dump) if isinstance(memory, Fold) else None
+    async def score(self, piece: Piece) -> Answers:
+        return await self._answers(piece.calls)
 
     async def answers(self, records: Sequence[Record]) -> Answers:
-        """The answers alone."""
+        """Of records that were not read ahead."""
         return await self._answers(self._read(records))
+
+    async def state(self) -> bytes | None:
+        """What is remembered behind all that was scored, to go on from; `None` where nothing is."""
+        memory = self._memory
+        return await asyncio.to_thread(memory.dump) if isinstance(memory, Fold) else None
 
     async def _answers(self, calls: Sequence[Seen]) -> Answers:
         answers = Answers(self._agent, self._inputs)

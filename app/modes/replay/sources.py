@@ -24,13 +24,14 @@ from app.modes.stream import heard, inputs
 from app.settings import Settings
 from app.topics import Topic
 
-SLICE_RECORDS, SLICE_BYTES = 8_192, 8 << 20
-"""Of one transaction: a tenth of a second of work, which is what a kill -9 costs, and memory that is bounded too when every
-record is an upload of 100 kB: four slices are in hand, at 1 kB a ride."""
+SLICE_RECORDS, SLICE_BYTES = 4_096, 8 << 20
+"""Read, decoded and scored at once. Three slices are in hand: with 8,192 records they outgrow the processor's caches, and each
+costs 1.5 us more; with 100 kB each, memory is bounded by the bytes."""
 
-STATE_SLICE_RECORDS = 32_768
-"""Of an agent with a state, which is written down with every slice: 0.14 s of processor time for that of `fraud` with 25,000
-cards, beside half a second for so many records; of `duration`, a tenth of all it needs instead of a quarter."""
+ENTRY_RECORDS, STATE_ENTRY_RECORDS = 8_192, 32_768
+"""Entered in one transaction, a tenth of a second of work, which is what a kill -9 costs. More of an agent with a state, which
+is written down with every entry: 0.14 s of processor time for that of `fraud` with 25,000 cards, beside half a second for so
+many records."""
 
 LANE_RECORDS = 131_072
 """A partition of an agent without state is cut so fine that workers that join late still find something to do."""
@@ -61,6 +62,10 @@ class Source(Protocol):
 
     def slices(self, span: Span, position: int) -> AsyncGenerator[Slice, None]:
         """The span from `position` on; the last slice ends at its size. Raises `ServiceUnavailable`."""
+        ...
+
+    def every(self, span: Span) -> int:
+        """After how many records a worker enters what came out; whoever goes on from an entry makes the same ones."""
         ...
 
     @property
@@ -134,8 +139,10 @@ class TopicSource:
         return MixedDecoder({topic.name: topic.messages for topic in topics})
 
     def slices(self, span: Span, position: int) -> AsyncGenerator[Slice, None]:
-        most = slice_records(span, self._most)
-        return self._single(span, position, most) if len(span.parts) == 1 else self._merged(span, position, most)
+        return self._single(span, position) if len(span.parts) == 1 else self._merged(span, position)
+
+    def every(self, span: Span) -> int:
+        return entry_records(span, self._most)
 
     @property
     def within(self) -> Within | None:
@@ -152,22 +159,22 @@ class TopicSource:
             raise ConfigurationError(f"agent {agent.name} does not read {self._wanted.topic}; it reads {known}")
         return chosen
 
-    async def _single(self, span: Span, position: int, most: int) -> AsyncGenerator[Slice, None]:
+    async def _single(self, span: Span, position: int) -> AsyncGenerator[Slice, None]:
         (part,) = span.parts
         if position >= span.size:
             return
         async with reader(self._brokers, part.topic, part.partition) as source:
-            async for records in sliced(source.records(part.first + position, part.end), most):
+            async for records in sliced(source.records(part.first + position, part.end), self._most):
                 yield Slice(records, records[-1].offset + 1 - part.first)
                 position = records[-1].offset + 1 - part.first
         if position < span.size:
             yield Slice([], span.size)  # what lies at the end was compacted away, or is no record
 
-    async def _merged(self, span: Span, position: int, most: int) -> AsyncGenerator[Slice, None]:
+    async def _merged(self, span: Span, position: int) -> AsyncGenerator[Slice, None]:
         """Read from the beginning, for a position says how many came, not from where."""
         passed, read = 0, in_turn if span.told else along
         async with aclosing(read(self._brokers, span, resumed=position > 0)) as pieces:
-            async for records in sliced(pieces, most):
+            async for records in sliced(pieces, self._most):
                 passed += len(records)
                 if passed > position:
                     fresh = records[-(passed - position) :] if passed - position < len(records) else records
@@ -183,9 +190,8 @@ def _pieces(part: Part) -> Iterator[Part]:
 
 def late_beginnings(agent: Agent, spans: Sequence[Span]) -> list[str]:
     """What an agent that must know what came before cannot know, because the log has forgotten it; sentences."""
-    if agent.state is None and agent.shared is None:
-        return []
-    forgotten = [next((part for part in span.parts if part.first > 0), None) for span in spans]
+    resting = [span for span in spans if span.state or agent.shared is not None]
+    forgotten = [next((part for part in span.parts if part.first > 0), None) for span in resting]
     return [
         f"note: {part.topic}/{part.partition} begins at offset {part.first}; what {agent.name} knew from "
         "before that is gone, so what it says of subjects that were open then may differ"
@@ -199,9 +205,9 @@ def _only_known(part: Part) -> Part:
     return Part(part.topic, part.partition, part.first, part.end, part.end)
 
 
-def slice_records(span: Span, most: int) -> int:
-    """Records of a slice: more of a span with a state, unless a limited rate asks for small ones."""
-    return STATE_SLICE_RECORDS if span.state and most == SLICE_RECORDS else most
+def entry_records(span: Span, most: int) -> int:
+    """Records of an entry, where slices are of `most`: small ones, as a limited rate asks for, are entered one by one."""
+    return most if most < SLICE_RECORDS else STATE_ENTRY_RECORDS if span.state else ENTRY_RECORDS
 
 
 async def sliced(pieces: AsyncIterator[Sequence[Record]], most: int) -> AsyncIterator[list[Record]]:

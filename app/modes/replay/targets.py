@@ -1,11 +1,12 @@
 """Where a replay's answers go: the store, Parquet files, or the topic `predictions.replay`. Never to a user.
 
-Each keeps a slice and the progress of its lane so that a kill -9 between the two leaves nothing out and nothing twice.
+Each keeps what came out and the progress of its lane so that a kill -9 between the two leaves nothing out and nothing twice.
 """
 
 import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,14 +33,18 @@ _FRAME_BYTES = 4096  # what Kafka and the headers add to a prediction is a tenth
 
 
 class Target(Protocol):
-    """Keeps the answers of a run."""
+    """Keeps the answers of a run, of one lane at a time."""
 
     async def open(self, lane: Lane) -> None:
-        """Get ready for a lane."""
+        """Get ready for a lane; what was taken and not entered is forgotten."""
         ...
 
-    async def keep(self, lane: Lane, answers: Answers, position: int, state: bytes | None) -> None:
-        """Keep a slice, and that its lane has come so far. Raises `LaneLost`, `ServiceUnavailable`."""
+    async def take(self, answers: Answers) -> None:
+        """Take what came out of the next slice: only `enter` keeps it. Raises `DeliveryFailed`."""
+        ...
+
+    async def enter(self, position: int, state: bytes | None) -> None:
+        """Keep all that was taken, and that the lane has come so far. Raises `LaneLost`, `ServiceUnavailable`."""
         ...
 
 
@@ -50,24 +55,26 @@ class StoreTarget:
         self._book, self._zones = book, zones
 
     async def open(self, lane: Lane) -> None:
-        """Nothing to prepare."""
+        self._lane, self._taken = lane, Taken()
 
-    async def keep(self, lane: Lane, answers: Answers, position: int, state: bytes | None) -> None:
-        await asyncio.to_thread(self._keep, lane, answers, position, state)
+    async def take(self, answers: Answers) -> None:
+        await asyncio.to_thread(self._taken.add, answers, self._zones)
 
-    def _keep(self, lane: Lane, answers: Answers, position: int, state: bytes | None) -> None:
-        columns = Columns.of(answers, self._zones)
-        advance = Advance(position, len(columns), len(answers.failed), state)
-        with self._book.entering(lane, advance) as connection:
-            insert_rows(connection, lane.lane, columns)
-            note_failures(connection, lane, answers.failed)
+    async def enter(self, position: int, state: bytes | None) -> None:
+        await asyncio.to_thread(self._enter, position, state)
+
+    def _enter(self, position: int, state: bytes | None) -> None:
+        taken, self._taken = self._taken, Taken()
+        with self._book.entering(self._lane, taken.advance(position, state)) as connection:
+            insert_rows(connection, self._lane.lane, taken.columns)
+            note_failures(connection, self._lane, taken.failed)
 
 
 class ParquetTarget:
-    """Into a directory, a file per slice, written whole before the lane moves.
+    """Into a directory, a file for all that is entered at once, written whole before the lane moves.
 
-    A file is named after its run, its lane and the position its slice begins at: what a worker that was killed has left is
-    written over by whoever does the slice again.
+    A file is named after its run, its lane and the position it begins at: what a worker that was killed has left is written
+    over by whoever goes on from there.
     """
 
     def __init__(self, book: Book, directory: Path) -> None:
@@ -77,22 +84,25 @@ class ParquetTarget:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(f"{directory} cannot be made: {error.strerror}") from error
-        self._begins: dict[int, int] = {}
 
     async def open(self, lane: Lane) -> None:
-        self._begins[lane.lane] = lane.position
+        self._lane, self._begins, self._taken = lane, lane.position, Taken()
 
-    async def keep(self, lane: Lane, answers: Answers, position: int, state: bytes | None) -> None:
-        await asyncio.to_thread(self._keep, lane, answers, position, state)
+    async def take(self, answers: Answers) -> None:
+        self._agent = answers.agent
+        await asyncio.to_thread(self._taken.add, answers)
 
-    def _keep(self, lane: Lane, answers: Answers, position: int, state: bytes | None) -> None:
-        columns = Columns.of(answers)
-        chosen, begins = lane.chosen, self._begins[lane.lane]
-        name = f"{lane.run}-{chosen.agent}-{chosen.version}-{lane.lane:06}-{begins:012}.parquet"
-        self._write(self._directory / name, _table(lane, answers, columns))
-        with self._book.entering(lane, Advance(position, len(columns), len(answers.failed), state)) as connection:
-            note_failures(connection, lane, answers.failed)
-        self._begins[lane.lane] = position
+    async def enter(self, position: int, state: bytes | None) -> None:
+        await asyncio.to_thread(self._enter, position, state)
+
+    def _enter(self, position: int, state: bytes | None) -> None:
+        lane, chosen = self._lane, self._lane.chosen
+        taken, self._taken = self._taken, Taken()
+        name = f"{lane.run}-{chosen.agent}-{chosen.version}-{lane.lane:06}-{self._begins:012}.parquet"
+        self._write(self._directory / name, _table(lane, self._agent.unit, taken.columns))
+        with self._book.entering(lane, taken.advance(position, state)) as connection:
+            note_failures(connection, lane, taken.failed)
+        self._begins = position
 
     def _write(self, path: Path, table: Any) -> None:
         """Whole or not at all; none where there is nothing to say."""
@@ -118,22 +128,28 @@ class TopicTarget:
         self.processors: dict[str, Processor] = {}
 
     async def open(self, lane: Lane) -> None:
+        self._lane, self._predicted = lane, 0
+        self._failed: list[Failed] = []
         self._delivered = await self._find(lane) if lane.taken_up else set()
 
-    async def keep(self, lane: Lane, answers: Answers, position: int, state: bytes | None) -> None:
-        records, too_large = self._word(lane, answers)
+    async def take(self, answers: Answers) -> None:
+        records, too_large = self._word(answers)
         await deliver(self._producer, records)
-        failed = [*answers.failed, *too_large]
-        advance = Advance(position, len(answers) - len(too_large), len(failed), state)
-        await asyncio.to_thread(self._enter, lane, advance, failed)
+        self._predicted += len(answers) - len(too_large)
+        self._failed += [*answers.failed, *too_large]
 
-    def _enter(self, lane: Lane, advance: Advance, failed: Sequence[Failed]) -> None:
-        with self._book.entering(lane, advance) as connection:
-            note_failures(connection, lane, failed)
+    async def enter(self, position: int, state: bytes | None) -> None:
+        advance = Advance(position, self._predicted, len(self._failed), state)
+        await asyncio.to_thread(self._enter, advance, self._failed)
+        self._predicted, self._failed = 0, []
 
-    def _word(self, lane: Lane, answers: Answers) -> tuple[list[Outgoing], list[Failed]]:
+    def _enter(self, advance: Advance, failed: Sequence[Failed]) -> None:
+        with self._book.entering(self._lane, advance) as connection:
+            note_failures(connection, self._lane, failed)
+
+    def _word(self, answers: Answers) -> tuple[list[Outgoing], list[Failed]]:
         records, too_large = [], []
-        processor = self.processors[answers.agent.name]
+        lane, processor = self._lane, self.processors[answers.agent.name]
         marks = (("replay.run", lane.run.encode()), ("replay.lane", str(lane.lane).encode()))
         for scored, rows in answers.parts:
             wanted = {scored.records[row][:3] for row in rows}
@@ -160,6 +176,21 @@ class TopicTarget:
                 async for records in source.records(first, end):
                     found |= {place for record in records if (place := _answered(record, lane)) is not None}
         return found
+
+
+@dataclass
+class Taken:
+    """What was taken since the last entry."""
+
+    columns: Columns = field(default_factory=Columns)
+    failed: list[Failed] = field(default_factory=list)
+
+    def add(self, answers: Answers, zones: Zones | None = None) -> None:
+        self.columns.add(answers, zones)
+        self.failed += answers.failed
+
+    def advance(self, position: int, state: bytes | None) -> Advance:
+        return Advance(position, len(self.columns), len(self.failed), state)
 
 
 def insert_rows(connection: Connection, lane: int, columns: Columns) -> None:
@@ -229,7 +260,7 @@ def note_failures(connection: Connection, lane: Lane, failed: Sequence[Failed]) 
         connection.execute(failures.insert(), rows)
 
 
-def _table(lane: Lane, answers: Answers, columns: Columns) -> Any:
+def _table(lane: Lane, unit: str, columns: Columns) -> Any:
     """Answers as Arrow, with what is the same in every row."""
     lib, count = arrow("pyarrow"), len(columns)
     kinds = {"at_us": lib.timestamp("us", "UTC"), "detail": lib.string()}
@@ -238,7 +269,7 @@ def _table(lane: Lane, answers: Answers, columns: Columns) -> Any:
         "run": lane.run,
         "model": lane.chosen.agent,
         "version": lane.chosen.version,
-        "unit": answers.agent.unit,
+        "unit": unit,
     }
     table = {name: lib.repeat(lib.scalar(value), count).dictionary_encode() for name, value in same.items()}
     for name, values in vars(columns).items():

@@ -22,3 +22,16 @@ class Once:
                 raise Died
             self._left -= 1
             yield piece
+
+
+class Seldom:
+    """A source whose worker enters what came out after so many records, though its slices are smaller."""
+
+    def __init__(self, source: Any, records: int) -> None:
+        self._source, self._records = source, records
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def every(self, _span: Any) -> int:
+        return self._records

@@ -155,6 +155,20 @@ async def test_a_row_that_is_no_event_fails_as_it_would_on_a_topic(columns: dict
     assert failed.error.startswith("pickup.zone:")
 
 
+async def test_rows_that_rest_on_no_state_go_without_one(columns: dict[str, Any], desk: Any) -> None:
+    """So workers can share them, where a file that may hold anything is one lane; the answers are the same."""
+    kept = {}
+    for name, more in (("requests", {}), ("anything", {"type": [TAG] * COUNT})):
+        path = desk.directory / f"{name}.parquet"
+        pq.write_table(table(columns | more), path)
+        source = RowSource(open_table(Rows("table", str(path), TAG), "sqlite://"), name, TAG, most=40)
+        (span,) = await source.spans(find("duration"))
+        assert span.state == (name == "anything")
+        kept[name] = await desk.done(name, "duration", source)
+    assert kept["requests"] == kept["anything"]
+    assert len(kept["requests"]) == COUNT
+
+
 async def test_transactions_and_reports_in_one_file(desk: Any) -> None:
     """In the order of its rows; an id may look like a number."""
     rows = [

@@ -25,7 +25,7 @@ from app.predictions import Prediction
 from app.registry import Registry, shipped_root
 from app.testing import START, Events
 from app.topics import REPLAYED
-from tests.app.modes.replay.faults import Died, Once
+from tests.app.modes.replay.faults import Died, Once, Seldom
 
 BAD = b'{"type": "millrace.ride.requested.v1"'
 
@@ -87,11 +87,12 @@ async def test_reads_up_to_where_the_log_ended_when_it_began(rides: Any, desk: A
     assert len(desk.kept("r")) == 60
 
 
-async def test_a_worker_that_dies_leaves_nothing_out_and_nothing_twice(rides: Any, desk: Any) -> None:
-    source = desk.source(rides.topic.name, most=16)
+@pytest.mark.parametrize("every", [16, 40], ids=["between entries", "with slices that are not entered"])
+async def test_a_worker_that_dies_leaves_nothing_out_and_nothing_twice(rides: Any, desk: Any, every: int) -> None:
+    source = Seldom(desk.source(rides.topic.name, most=16), every)
     whole = await desk.done("calm", "duration", source)
     book = await desk.begun("hurt", "duration", source)
-    for slices in (1, 3, 2):
+    for slices in (1, 3, 2, 4):
         with pytest.raises(Died):
             await desk.worker(book, "duration", Once(source, slices)).run()
     await desk.worker(book, "duration", source).run()
@@ -190,9 +191,9 @@ async def test_onto_the_topic_once_though_a_worker_died_after_a_delivery(rides: 
 async def test_into_parquet_once_though_a_worker_died(rides: Any, desk: Any, tmp_path: Any) -> None:
     import pyarrow.dataset as ds
 
-    source = desk.source(rides.topic.name, most=16)
+    source = Seldom(desk.source(rides.topic.name, most=16), 32)
     book = await desk.begun("r", "duration", source)
-    for given in (Once(source, 2), source):
+    for given in (Once(source, 3), source):
         worker = desk.worker(book, "duration", given, ParquetTarget(book, tmp_path / "answers"))
         try:
             await worker.run()
