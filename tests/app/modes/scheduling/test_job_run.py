@@ -159,3 +159,11 @@ def test_a_source_that_is_away_is_no_fault_of_the_subjects(tmp_path: Path, model
     ended = work(runs, engine_for(f"sqlite:///{tmp_path / 'broken'}"), models)
     assert (ended.state, ended.attempt) == ("waiting", 1)
     assert "not a database" in (ended.error or "")
+
+
+def test_a_table_of_the_source_that_is_gone_is_told_in_a_sentence(tmp_path: Path, models: Registry, runs: Runs) -> None:
+    """Not with the whole statement and the ids of a chunk."""
+    engine = jobs.source(f"sqlite:///{tmp_path / 'numbers.db'}", [1.0, 2.0])
+    gone = jobs.variant(lambda: None, extract=text("SELECT id, number FROM gone"))
+    ended = work(runs, engine, models, gone)
+    assert (ended.state, ended.error) == ("waiting", "database: MILLRACE_CUSTOMERS: no such table: gone")
