@@ -227,7 +227,7 @@ def stands(headers: Headers) -> Offsets | None:
     told = header(headers, STANDS)
     try:
         return None if told is None else _offsets(told)
-    except ValueError as error:  # msgspec's own are, too
+    except ValueError as error:
         raise InvalidMessage("expected offsets by topic/partition", STANDS) from error
 
 
@@ -249,10 +249,16 @@ def parts(records: Sequence[Record], size: int) -> Iterable[Sequence[Record]]:
 
 
 def _snapshot(record: Record) -> tuple[Offsets, bytes]:
-    told = header(record.headers, "offsets")
-    if record.value is None or told is None:
-        raise MillraceError(f"{record.topic}/{record.partition}@{record.offset} is no snapshot: somebody else wrote it")
-    return _offsets(told), record.value
+    """Its offsets and the state. Raises `MillraceError`: without its state, an agent must not go on."""
+    try:
+        if record.value is None:
+            raise ValueError("it has no value")
+        return _offsets(header(record.headers, "offsets") or ""), record.value
+    except ValueError as error:
+        raise MillraceError(
+            f"{record.topic}/{record.partition}@{record.offset} is no snapshot: somebody else wrote it; delete the topic, "
+            "and the state is made anew from what its inputs still hold"
+        ) from error
 
 
 def _worded(offsets: Offsets) -> bytes:
@@ -260,6 +266,7 @@ def _worded(offsets: Offsets) -> bytes:
 
 
 def _offsets(text: str) -> dict[TopicPartition, int]:
+    """Raises `ValueError`, as msgspec's own errors are."""
     offsets = {}
     for name, offset in msgspec.json.decode(text, type=dict[str, int]).items():
         topic, _, partition = name.rpartition("/")

@@ -9,18 +9,21 @@ from subprocess import Popen
 from types import ModuleType
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from aiokafka.structs import TopicPartition
 
 from agents._cards import Cards
 from app import topic_admin
+from app.bus import Outgoing
 from app.codec import Decoder
+from app.errors import MillraceError
 from app.events import AnyTransaction, FraudReported, TransactionMade
 from app.modes.consuming.read import reader
 from app.modes.scoring.state import _REMEMBERED, Fold, Snapshots, Sources
 from app.predictions import PredictionBatch
 from app.testing import Events, outgoing
-from app.topics import CARD_PREDICTIONS, Topic
+from app.topics import CARD_PREDICTIONS, Topic, state_topic
 
 _predictions, _events = Decoder[PredictionBatch](PredictionBatch), Decoder[AnyTransaction](AnyTransaction)
 SOURCES = ("atm", "online", "pos")
@@ -137,6 +140,23 @@ async def test_kill_9_leaves_the_cards_as_an_undisturbed_run_would(
         fold = await snapshots.restore(partition, await bank.ends(partition))
         assert fold.dump() == (await bank.undisturbed(partition)).dump()
         assert fold.saved is not None  # it did not begin from nothing
+    snapshots.close()
+
+
+@pytest.mark.parametrize(
+    ("offsets", "value"),
+    [(b"[]", b"junk"), (b'{"rides/first": 1}', b"junk"), (None, b"junk"), (b'{"rides/1": 1}', None)],
+    ids=["a list", "no partition", "no offsets", "no value"],
+)
+async def test_what_somebody_else_wrote_among_the_snapshots_is_named(
+    bank: Bank, offsets: bytes | None, value: bytes | None
+) -> None:
+    headers = () if offsets is None else (("offsets", offsets),)
+    topic = state_topic(bank.stage.name).name
+    await bank.stage.put([Outgoing(topic, b"1", value, headers, 1)])
+    snapshots = bank.snapshots()
+    with pytest.raises(MillraceError, match=rf"{topic}/1@0 is no snapshot.*delete the topic"):
+        await snapshots.restore(1, {})
     snapshots.close()
 
 
