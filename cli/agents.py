@@ -63,9 +63,12 @@ def health(name: Annotated[str, typer.Argument(help="an agent, or 'decision'")])
     """
     import asyncio
 
+    from app import agent
     from app.embedded import attached
     from app.settings import read_settings
 
+    if not name.startswith("decision"):
+        agent.find(name)
     settings = attached(read_settings(), parts=("kafka",))
     members = asyncio.run(_members(settings.kafka or "", f"millrace.{name}"))
     typer.echo(f"{name}: {members} worker{'' if members == 1 else 's'}")

@@ -62,7 +62,8 @@ def ask(
     """
     from app.asking.requests import MAX_ROWS
     from app.settings import read_settings
-    from app.tokens import mint
+    from app.tokens import read_secret
+    from simulator.badges import Badges
 
     settings = read_settings()
     instances = _instances(given, file)
@@ -72,7 +73,10 @@ def ask(
     rows: list[Json] = []
     with httpx.Client(
         base_url=url or gateway_url(settings),
-        headers={"Authorization": f"Bearer {token or mint(settings, user)}", "Deadline-Ms": str(deadline_ms)},
+        headers={
+            "Authorization": f"Bearer {token or Badges(read_secret(settings)).of(user)}",
+            "Deadline-Ms": str(deadline_ms),
+        },
         timeout=deadline_ms / 1000 + _GRACE_S,
     ) as client:
         while some := list(islice(instances, MAX_ROWS)):

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from cli.listening import check_address
+
 
 def gateway(
     host: Annotated[str | None, typer.Option(help="Address to listen on; MILLRACE_HOST otherwise.")] = None,
@@ -27,4 +29,5 @@ def gateway(
 
     given = {"host": host, "port": port}
     settings = read_settings(**{name: value for name, value in given.items() if value is not None})
+    check_address(settings)
     uvloop.run(serve(attached(settings)))

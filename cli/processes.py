@@ -10,6 +10,9 @@ import psutil
 from app import embedded
 from app.settings import Settings
 
+PART = "mr-"
+"""How the supervisor names its parts to the system (`app.supervisor`), whose command line is that of their parent."""
+
 
 class Process(NamedTuple):
     """A process of ours.
@@ -58,11 +61,13 @@ def _embedded(settings: Settings) -> Iterator[tuple[str, int, int]]:
 
 def _by_hand() -> Iterator[tuple[str, int, int]]:
     """Other `millrace` processes: `millrace agents run duration` is one, and so are we, who are left out."""
-    for process in psutil.process_iter(["pid", "cmdline"]):
+    for process in psutil.process_iter(["pid", "name", "cmdline"]):
         words = process.info["cmdline"] or []
         at = next((place for place, word in enumerate(words[:3]) if Path(word).name == "millrace"), None)
         if at is not None and process.pid != psutil.Process().pid:
-            yield " ".join(words[at + 1 :]) or "millrace", process.pid, 0
+            asked = " ".join(words[at + 1 :]) or "millrace"
+            part = (process.info["name"] or "").removeprefix(PART)
+            yield f"{asked}: {part}" if part != process.info["name"] else asked, process.pid, 0
 
 
 def _measure(name: str, pid: int, restarts: int) -> Process | None:

@@ -58,7 +58,7 @@ def score(
             typer.echo(shared.run_json(run))
         else:
             console.print(_said(run, fresh), highlight=False, soft_wrap=True)
-            if top and run.state == "done":
+            if top and run.state == "done" and run.scored:
                 console.print(shared.top_table(job, scheduler.runs, wanted, top))
     raise typer.Exit(0 if run.state == "done" else 1)
 

@@ -12,6 +12,7 @@ import typer
 
 from app.settings import Settings, read_settings
 from app.supervisor import Supervisor, Unit
+from cli.listening import check_address
 
 
 def up(
@@ -31,6 +32,10 @@ def up(
 
       MILLRACE_KAFKA=broker:9092 millrace up --agent duration --agent cost
     """
+    from app import agent
+
+    for name in agents or ():
+        agent.find(name)  # a wrong name is an error before anything is started
     with prepared(read_settings()) as settings:
         typer.echo(
             f"gateway on http://{settings.host}:{settings.port}, logs in {settings.data_dir / 'logs'}, Ctrl-C stops"
@@ -47,6 +52,7 @@ def prepared(settings: Settings) -> Iterator[Settings]:
     from app.services.process import free_port
     from app.topics import agent_topics
 
+    check_address(settings)
     if settings.port == 0:  # the view, the simulator and whoever reads the notice have to know it
         settings = settings.model_copy(update={"port": free_port()})
     with embedded.services(settings) as resolved:

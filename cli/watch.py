@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from app.errors import ConfigurationError
 from cli.options import Token, Url, gateway_url
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 User = Annotated[str | None, typer.Option(help="whose updates, for instance rider-7")]
 Everyone = Annotated[bool, typer.Option("--all", help="everybody's: the operator's view; default without --user")]
-LastId = Annotated[str | None, typer.Option(help="go on after this message")]
+LastId = Annotated[str | None, typer.Option(help="go on after this message: an `id`, as --json prints it")]
 Predictions = Annotated[
     bool, typer.Option("--predictions", help="show each figure, too, not only the decisions and corrections")
 ]
@@ -31,8 +32,9 @@ def watch(
 ) -> None:
     """Print predictions and decisions as they happen, until Ctrl-C.
 
-    Where there is no gateway, it ends. A lost connection is made again, after a growing pause, and goes on where it was; when the history no longer
-    reaches back, it says so and shows the latest decisions instead.
+    Where there is no gateway, it ends. A lost connection is made again, after a growing pause, and goes on where it was;
+    when the history no longer reaches back, it says so and shows the latest decisions instead. With --all that goes for the
+    operator's own messages: what others were told during a break is not made up for.
 
     Examples:
 
@@ -44,18 +46,25 @@ def watch(
     """
     import uvloop
 
+    from app.live_log import Cursor
     from app.settings import read_settings
     from app.tokens import read_secret
     from simulator.badges import Badges
     from simulator.client import LiveClient
     from simulator.errors import NoGateway
 
+    if user and everyone:
+        raise ConfigurationError("--user and --all exclude each other: one user's updates, or everybody's")
+    if last_id and Cursor.parse(last_id) is None:
+        raise ConfigurationError(
+            f"--last-id {last_id}: not the `id` of a live message, as `millrace watch --json` prints it"
+        )
     settings, console = read_settings(), Console(stderr=as_json)
     address = url or gateway_url(settings)
 
     def minted() -> str:
         badges = Badges(read_secret(settings))
-        return badges.of(user) if user and not everyone else badges.operator()
+        return badges.of(user) if user else badges.operator()
 
     def lost(end: "Lost") -> None:
         if not client.connected:

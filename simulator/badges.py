@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from app.errors import ConfigurationError
 from app.tokens import OPERATOR_SCOPES, USER_SCOPES, Tokens
 
 RENEW_AFTER_S = 1800.0
@@ -13,7 +14,10 @@ Token = Callable[[], str]
 
 
 class Badges:
-    """The tokens of many users; minting takes 30 microseconds, so they are made as they are needed."""
+    """The tokens of many users; minting takes 30 microseconds, so they are made as they are needed.
+
+    Raises `ConfigurationError` for a user there cannot be.
+    """
 
     def __init__(self, secret: bytes, clock: Callable[[], float] = time.monotonic) -> None:
         self._tokens, self._clock = Tokens(secret), clock
@@ -29,6 +33,9 @@ class Badges:
     def _badge(self, user_id: str, scopes: tuple[str, ...]) -> str:
         made, token = self._held.get(user_id, (float("-inf"), ""))
         if self._clock() - made > RENEW_AFTER_S:
-            token = self._tokens.mint(user_id, scopes)
+            try:
+                token = self._tokens.mint(user_id, scopes)
+            except ValueError as error:
+                raise ConfigurationError(f"{user_id!r}: {error}") from error
             self._held[user_id] = self._clock(), token
         return token
