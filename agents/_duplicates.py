@@ -10,23 +10,21 @@ events in the order of these numbers gets the same bits (docs/decisions/0009).
 import hashlib
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Column, Connection, select, update
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy import Column, Connection, update
 
 from agents._duplicates_engine import engine_for
-from agents._duplicates_tables import bands, create, entries, insert, only_one, versions
+from agents._duplicates_tables import bands, create, entries, having, only_one, versions
 from agents._fingerprint import Fingerprint, Floats, compare
-from app.errors import ServiceUnavailable
 from app.events import UploadEvent
+from app.sql.bulk import Row, load
+from app.sql.engine import answering
 
 CROWD = 64
 """Uploads remembered per key: a text spread a thousand times needs no thousand witnesses. The first ones stay."""
@@ -34,7 +32,6 @@ CROWD = 64
 RIVALS = 8
 """Uploads compared word by word, of the many that may share a key with a text full of stock phrases."""
 
-_AT_ONCE = 500  # parameters of one statement; the compiled form is reused
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER = 1 << 62
 
@@ -46,7 +43,7 @@ class Version:
     Attributes:
         id: 63 bits of the hash of user and event id, so that any worker gives it the same and no other user can take it.
         at_us: event time, microseconds since 1970.
-        entered: its place in the order in which the index was told; 0 where that is not known.
+        entered: its place in the order in which the index was told; 0 of one that is not in it.
     """
 
     id: int
@@ -71,7 +68,7 @@ class Match:
 
 
 class Entry(NamedTuple):
-    """Where a version was entered (0: it is not in the index, or no number is known), and what it repeats."""
+    """Where a version was entered (0: it is not in the index), and what it repeats."""
 
     entered: int
     match: Match | None
@@ -102,29 +99,23 @@ class DuplicateIndex:
         return [entry.match for entry in self.enter(arriving)]
 
     def enter(self, arriving: Sequence[Version]) -> list[Entry]:
-        """Remember each version, and find what it repeats, in one transaction; as if they had come one by one.
+        """Remember each version, in one transaction, and find what it repeats; as if they had come one by one.
 
         One that is known already is answered as it was when it was entered. Raises `ServiceUnavailable("database")` when
         the database does not answer; nothing is remembered then.
         """
         if not arriving:
             return []
-        with self._transaction() as connection:
-            if not self._remember:
-                return _Visit(connection, arriving).lookups()
-            last = only_one(connection)
-            return _Visit(connection, arriving).entries(last)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
+        with answering("the index of duplicates"):
             if not self._ready:
                 create(self._engine)
                 self._ready = True
             with self._engine.begin() as connection:
-                yield connection
-        except (DBAPIError, PoolTimeout) as error:
-            raise ServiceUnavailable("database", f"the index of duplicates: {error.__cause__ or error}") from error
+                last = only_one(connection) if self._remember else None
+                visit = _Visit(connection, arriving)
+                if last is not None:
+                    visit.enter(last)
+        return visit.entries()  # out here, so that no other worker waits while texts are compared
 
 
 class _Visit:
@@ -142,28 +133,27 @@ class _Visit:
         for version in self._read_versions(versions.c.upload_id, uploads).values():
             self._history[version.user_id, version.upload_id].add((version.at_us, version.entered))
 
-    def entries(self, last: int) -> list[Entry]:
+    def enter(self, last: int) -> None:
         """Enter what is new, under numbers after `last`.
 
         They are the clock's microseconds where that is ahead: so numbers go on rising behind those that are on the log
         already when an index was deleted, or its last transactions were lost in a power cut.
         """
         first = number = max(last + 1, time.time_ns() // 1000)
-        new_versions, new_bands, found = [], [], []
+        new_versions, new_bands = list[Version](), list[Row]()
         for version in self._arriving:
             if version.id not in self._versions:
                 entered = replace(version, entered=number)
                 number += 1
                 new_versions.append(entered)
                 new_bands += self._join_crowds(entered)
-            found.append(self._entry(version))
         if number > first:
             self._connection.execute(update(entries).values(last=number - 1))
-        insert(self._connection, versions, [_row(version) for version in new_versions])
-        insert(self._connection, bands, new_bands)
-        return found
+            load(self._connection, versions, map(_row, new_versions))
+            load(self._connection, bands, new_bands)
 
-    def lookups(self) -> list[Entry]:
+    def entries(self) -> list[Entry]:
+        """Of what arrived. What was entered with it makes no difference: an answer rests on what has a smaller number."""
         return [self._entry(version) for version in self._arriving]
 
     def _entry(self, version: Version) -> Entry:
@@ -171,13 +161,13 @@ class _Visit:
         entered = known.entered if known is not None else 0
         return Entry(entered, self._best(version, entered or _NEVER))
 
-    def _join_crowds(self, version: Version) -> list[dict[str, int]]:
+    def _join_crowds(self, version: Version) -> list[Row]:
         self._versions[version.id] = version
         self._history[version.user_id, version.upload_id].add((version.at_us, version.entered))
-        open_keys = [key for key in version.text.keys if len(self._crowds[key]) < CROWD]
+        open_keys = {key for key in version.text.keys if len(self._crowds[key]) < CROWD}
         for key in open_keys:
             self._crowds[key].add(version.id)
-        return [{"key": key, "version": version.id} for key in open_keys]
+        return [(key, version.id) for key in open_keys]
 
     def _best(self, version: Version, until: int) -> Match | None:
         """By word Jaccard, of those with which it shares the most keys; among equals the earliest: likeliest the author.
@@ -200,32 +190,19 @@ class _Visit:
 
     def _read_crowds(self, keys: set[int]) -> dict[int, set[int]]:
         crowds: dict[int, set[int]] = defaultdict(set)
-        for some in _portions(sorted(keys)):
-            for key, one in self._connection.execute(select(bands.c.key, bands.c.version).where(bands.c.key.in_(some))):
-                crowds[key].add(one)
+        for row in having(self._connection, bands.c.key, keys):
+            crowds[row.key].add(row.version)
         return crowds
 
-    def _read_versions(self, column: Column[Any], wanted: set[Any]) -> dict[int, Version]:
+    def _read_versions(self, column: Column[Any], wanted: Collection[Any]) -> dict[int, Version]:
         found = {}
-        for some in _portions(sorted(wanted)):
-            for row in self._connection.execute(select(versions).where(column.in_(some))):
-                text = Fingerprint(np.frombuffer(row.sample, dtype="<u4"), row.words, row.content)
-                found[row.id] = Version(row.id, row.user_id, row.upload_id, row.at_us, text, row.entered)
+        for row in having(self._connection, column, wanted):
+            text = Fingerprint(np.frombuffer(row.sample, dtype="<u4"), row.words, row.content)
+            found[row.id] = Version(row.id, row.user_id, row.upload_id, row.at_us, text, row.entered)
         return found
 
 
-def _row(version: Version) -> dict[str, Any]:
-    return {
-        "id": version.id,
-        "user_id": version.user_id,
-        "upload_id": version.upload_id,
-        "at_us": version.at_us,
-        "words": version.text.words,
-        "content": version.text.content,
-        "sample": version.text.sample.astype("<u4").tobytes(),
-        "entered": version.entered,
-    }
-
-
-def _portions(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    return (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))
+def _row(version: Version) -> Row:
+    text, sample = version.text, version.text.sample.astype("<u4").tobytes()
+    whose = (version.id, version.user_id, version.upload_id, version.at_us)
+    return (*whose, text.words, text.content, sample, version.entered)

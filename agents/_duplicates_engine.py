@@ -1,13 +1,10 @@
 """How the index of `agents._duplicates` connects: PostgreSQL as it is, SQLite in a file of its own."""
 
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import Connection, Engine, event
 
-from app.errors import ConfigurationError
+from app.sql import engine as databases
 
 _BEGIN_WRITING, _BEGIN_READING = "BEGIN IMMEDIATE", "BEGIN"
 """Take the write lock at once where there will be writing: a reader that turns writer cannot wait, it fails."""
@@ -20,13 +17,12 @@ def engine_for(database_url: str, *, writes: bool = True) -> Engine:
 
     One that never writes need not take SQLite's write lock, and so holds up no worker.
     """
-    try:
-        url = make_url(database_url)
-        if url.get_backend_name() != "sqlite":
-            return create_engine(url, pool_pre_ping=True, pool_size=1, max_overflow=2, pool_timeout=_BUSY_S)
-        return _sqlite(url, _BEGIN_WRITING if writes else _BEGIN_READING)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise ConfigurationError(f"MILLRACE_DATABASE: {error}") from error
+    engine = databases.engine_for(databases.beside(database_url, "duplicates"), busy_s=_BUSY_S)
+    if engine.dialect.name == "sqlite":
+        begin = _BEGIN_WRITING if writes else _BEGIN_READING
+        event.listen(engine, "connect", _tune)
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    return engine
 
 
 def wait_no_longer(connection: Connection) -> None:
@@ -35,23 +31,6 @@ def wait_no_longer(connection: Connection) -> None:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(_BUSY_S * 1000)}")
 
 
-def _sqlite(url: URL, begin: str) -> Engine:
-    # SQLite has one writer per file: the decision worker must not wait for the index, nor the index for it.
-    if url.database and url.database != ":memory:":
-        path = Path(url.database)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        url = url.set(database=str(path.with_name(f"{path.stem}-duplicates{path.suffix or '.db'}")))
-        engine = create_engine(url, connect_args={"timeout": _BUSY_S})
-    else:
-        engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
-    event.listen(engine, "connect", _tune)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
-    return engine
-
-
 def _tune(connection: Any, _record: object) -> None:
-    """Readers do not wait for the writer; a commit survives kill -9, and what a power cut takes is sent again."""
     connection.isolation_level = None  # pysqlite's own BEGIN comes too late
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA cache_size=-65536")

@@ -1,5 +1,8 @@
-"""The tables of the index of `agents._duplicates`, and what every transaction on them begins and ends with."""
+"""The tables of the index of `agents._duplicates`, and what every transaction on them begins with."""
 
+import json
+from collections.abc import Collection
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -11,10 +14,15 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Result,
+    Select,
     String,
     Table,
+    bindparam,
+    func,
     select,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from agents._duplicates_engine import wait_no_longer
 from app.sql.engine import DATABASE
@@ -32,7 +40,7 @@ versions = Table(
     Column("words", Integer, nullable=False),
     Column("content", Integer, nullable=False),
     Column("sample", LargeBinary, nullable=False),
-    Column("entered", BigInteger, nullable=False, server_default="0"),  # 0: before there were numbers
+    Column("entered", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 Index("ix_duplicate_versions_upload", versions.c.upload_id, versions.c.at_us)
@@ -55,7 +63,8 @@ def create(engine: Engine) -> None:
     """Create what is missing. Raises `ConfigurationError` for tables that are not as they are now, and `ServiceUnavailable`."""
     ensure(engine, metadata, DATABASE)
     with engine.begin() as connection:
-        insert(connection, entries, [{"one": 1, "last": 0}])
+        first = inserting(connection.dialect)(entries).values(one=1, last=0)
+        connection.execute(first.on_conflict_do_nothing())
 
 
 def only_one(connection: Connection) -> int:
@@ -67,8 +76,17 @@ def only_one(connection: Connection) -> int:
     return int(connection.execute(select(entries.c.last).with_for_update()).scalar_one())
 
 
-def insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    """Those that are not there yet."""
-    if rows:
-        # A worker of before there were numbers enters beside the others, without waiting.
-        connection.execute(inserting(connection.dialect)(table).on_conflict_do_nothing(), rows)
+def having(connection: Connection, column: Column[Any], values: Collection[Any]) -> Result[Any]:
+    """The rows of its table that have one of these values in the column; any number of them, as one parameter."""
+    dialect, several = connection.dialect.name, list(values)
+    given = several if dialect == "postgresql" else json.dumps(several)
+    return connection.execute(_having(column, dialect), {"values": given})
+
+
+@cache
+def _having(column: Column[Any], dialect: str) -> Select[Any]:
+    if dialect == "postgresql":
+        listed = func.unnest(bindparam("values", type_=ARRAY(column.type))).table_valued("value").render_derived()
+    else:
+        listed = func.json_each(bindparam("values", type_=String)).table_valued("value")
+    return select(column.table).where(column.in_(select(listed.c.value)))

@@ -1,10 +1,13 @@
 """Many rows into a table, as fast as the database takes them: PostgreSQL's COPY, SQLite's executemany."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert
+from sqlalchemy import Connection, Dialect, Table, insert
+
+from app.sql.prepared import Prepared
 
 Row = Sequence[Any]
 """One value for each column of the table, in its order."""
@@ -37,8 +40,12 @@ def _copy(connection: Connection, table: Table, rows: Iterable[Row]) -> int:
 
 
 def _insert(connection: Connection, table: Table, rows: Iterable[Row]) -> int:
-    names, statement, remaining, count = table.columns.keys(), insert(table), iter(rows), 0
-    while chunk := [dict(zip(names, row, strict=True)) for row in islice(remaining, _CHUNK)]:
-        connection.execute(statement, chunk)
-        count += len(chunk)
+    put, remaining, count = _put(table, connection.dialect), iter(rows), 0
+    while chunk := [put.row(row) for row in islice(remaining, _CHUNK)]:
+        count += put(connection, chunk)
     return count
+
+
+@lru_cache(maxsize=64)
+def _put(table: Table, dialect: Dialect) -> Prepared:
+    return Prepared(insert(table), table.columns.keys(), dialect)

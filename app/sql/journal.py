@@ -232,7 +232,7 @@ def execute(connection: Connection, statement: Insert | Update, rows: Iterable[V
     if not listed:
         return 0
     ready = _ready(statement, tuple(listed[0]), connection.dialect)
-    return ready(connection, [ready.row(values) for values in listed])
+    return ready(connection, [ready.row(values.values()) for values in listed])
 
 
 @lru_cache(maxsize=64)

@@ -4,7 +4,7 @@ For tables that take thousands of rows a second (`app.sql.card_journal`): SQLAlc
 columns before SQLite sees it, as long as SQLite then takes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -37,9 +37,9 @@ class Prepared:
             self._order = None if places == list(range(len(names))) else itemgetter(*places)
         self._named = compiled.positiontup is None
 
-    def row(self, values: Mapping[str, Any]) -> Row:
-        """The values, by the names and in their order, as SQLAlchemy's types hand them to the driver."""
-        given = zip(self._processors, values.values(), strict=True)
+    def row(self, values: Iterable[Any]) -> Row:
+        """The values, in the order of the names, as SQLAlchemy's types hand them to the driver."""
+        given = zip(self._processors, values, strict=True)
         return tuple([value if process is None else process(value) for process, value in given])
 
     def __call__(self, connection: Connection, rows: Sequence[Row]) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import create_engine, text
 
 from agents._duplicates import DuplicateIndex
 from agents.duplicate import duplicate
@@ -13,6 +14,7 @@ from app.agent import Scores
 from app.errors import ConfigurationError, ServiceUnavailable
 from app.events import ContentUpdated, ContentUploaded
 from app.registry import Registry, shipped_root
+from app.sql.engine import beside
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 RIVER = (
@@ -178,17 +180,11 @@ def test_numbers_go_on_rising_behind_an_index_that_was_deleted(tmp_path: Path) -
     assert flat == sorted(set(flat))
 
 
-def test_an_index_of_before_there_were_numbers_goes_on(url: str) -> None:
-    old = DuplicateIndex(url)
-    score(old, uploaded("a", "ann", RIVER))
-    with old._transaction() as connection:
-        connection.exec_driver_sql("ALTER TABLE duplicate_versions DROP COLUMN entered")
-        connection.exec_driver_sql("DROP TABLE duplicate_entries")
-    old.close()
-    scores = score(DuplicateIndex(url), uploaded("a", "ann", RIVER), uploaded("b", "bob", RIVER, 1))
-    assert originals(scores) == [None, "a"]
-    assert scores.entered[0] is None
-    assert scores.entered[1]
+def test_an_index_of_another_version_is_an_error_and_no_outage(url: str) -> None:
+    with create_engine(beside(url, "duplicates")).begin() as connection:
+        connection.execute(text("CREATE TABLE duplicate_versions (id BIGINT PRIMARY KEY)"))
+    with pytest.raises(ConfigurationError, match="duplicate_versions has no column at_us"):
+        score(DuplicateIndex(url), uploaded("a", "ann", RIVER))
 
 
 def test_one_that_is_only_asked_remembers_nothing_and_answers_what_was_answered_live(url: str) -> None:

@@ -67,7 +67,7 @@ def test_values_are_converted_as_their_types_want_them(engine: Engine) -> None:
     put = Prepared(moments.insert(), ["at", "name"], engine.dialect)
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
     with engine.begin() as connection:
-        put(connection, [put.row({"at": noon.astimezone(timezone(timedelta(hours=5))), "name": "noon"})])
+        put(connection, [put.row([noon.astimezone(timezone(timedelta(hours=5))), "noon"])])
         assert connection.execute(select(moments.c.at, moments.c.name, moments.c.left_out)).all() == [
             (noon, "noon", None)
         ]
