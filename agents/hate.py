@@ -29,5 +29,5 @@ def _others(model: LinearText, _: Sequence[UploadEvent], features: csr_matrix, _
     detail=_others,
 )
 def hate(uploads: Sequence[UploadEvent]) -> csr_matrix:
-    """N uploads -> (n, segments * buckets) hashed n-grams of title, description, tags and text."""
+    """(n, segments * buckets): the hashed n-grams of title, description, tags and text."""
     return hashed(uploads)

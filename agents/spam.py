@@ -13,5 +13,5 @@ from app.events import ContentUpdated, ContentUploaded, UploadEvent
 
 @agent("spam", consumes=(ContentUploaded, ContentUpdated), unit="probability", low=0, high=1, load=linear_text)
 def spam(uploads: Sequence[UploadEvent]) -> csr_matrix:
-    """N uploads -> (n, segments * buckets) hashed n-grams of title, description, tags and text, and their signals."""
+    """(n, segments * buckets): the hashed n-grams of title, description, tags and text, and their signals."""
     return hashed(uploads, with_signals)

@@ -12,5 +12,5 @@ from app.events import ContentUpdated, ContentUploaded, UploadEvent
 
 @agent("toxicity", consumes=(ContentUploaded, ContentUpdated), unit="probability", low=0, high=1, load=linear_text)
 def toxicity(uploads: Sequence[UploadEvent]) -> csr_matrix:
-    """N uploads -> (n, segments * buckets) hashed n-grams of title, description, tags and text."""
+    """(n, segments * buckets): the hashed n-grams of title, description, tags and text."""
     return hashed(uploads)

@@ -62,7 +62,7 @@ class Scores:
     Attributes:
         values: (n,) float64, in the agent's unit; NaN where there is none.
         details: n JSON-encodable extras, or empty when the agent gives none.
-        problems: row -> why it has no value. A row that is merely followed is in neither.
+        problems: row -> why it has no value. A row that is only followed has neither a value nor a problem.
         entered: n places in a state that workers share, or empty when the agent has none; see `Prediction.entered`.
     """
 

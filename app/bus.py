@@ -263,7 +263,7 @@ async def _send_to(
 def _fill(batch: BatchBuilder, records: Sequence[Outgoing]) -> int:
     """Put records into an empty batch until it is full; how many it took, at least one.
 
-    Past `BatchBuilder.append`, which makes 1.1 microseconds a record of the 0.8 of its compiled builder (aiokafka 0.14).
+    Past `BatchBuilder.append`, which takes 1.1 microseconds a record where the compiled builder inside takes 0.8 (aiokafka 0.14).
     """
     append, at_ms, taken = batch._builder.append, time.time_ns() // 1_000_000, 0  # noqa: SLF001
     for _, key, value, headers, _ in records:

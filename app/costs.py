@@ -18,7 +18,7 @@ CHOICES: tuple[Action, ...] = ("allow", "review", "block")
 """From the mildest to the hardest; what costs the same is decided the milder way."""
 
 FOUND = 0.9
-"""The share of frauds a person finds who looks at one: an assumption. Who overlooks it lets it pass."""
+"""Of the frauds that a person looks at, the share that is recognised: an assumption. One that is overlooked passes."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ Via = Literal["stream", "ask"]
 
 
 Entered = Annotated[int, Meta(ge=1, lt=2**53)]
-"""A number that is exact in a float64, too, as features are."""
+"""Exact in a float64, too: what an agent knows of an event travels as features."""
 
 
 class Prediction(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="millrace.prediction.v1"):
@@ -47,8 +47,9 @@ class Prediction(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fiel
         event_at: event time of the scored event.
         at: wall clock, when the value was ready.
         latency_ms: from the broker's timestamp of the scored record to `at`.
-        entered: of an agent whose workers share a state: under which number that was told of the event. The numbers rise, with
-            gaps, over all partitions, which the log has no order for; the answer rests on nothing with a greater one.
+        entered: only where the agent's workers share a state: the number under which the state was told of this event. Numbers
+            rise, with gaps, across all partitions, between which the log has no order; the answer rests on nothing with a
+            greater number (docs/decisions/0009).
     """
 
     event_id: str
@@ -77,7 +78,8 @@ class PredictionBatch(
 ):
     """What one model said of n events of one partition: `Prediction`s in columns, one record instead of n (docs/decisions/0007).
 
-    A field is as in `Prediction` and of all rows; a list is a column, named as the field it holds, one entry to a row.
+    A plain field is as in `Prediction` and holds for all rows; a list is a column, named as the field it holds, with one
+    entry per row.
 
     Attributes:
         key: what each event is keyed by (`Event.key`), which a record of many has no other place for.

@@ -28,7 +28,7 @@ MAX_PREDICTION_BYTES = 128 << 10
 """A decision carries the figures of five models and has to fit into a record of 1 MB."""
 
 MAX_NESTING = 32
-"""Levels of brackets. What is deeper can be read here and yet not be written where the stack is fuller."""
+"""Levels of brackets. What is nested deeper may be read here, and yet not be encoded later, from deeper in the stack."""
 
 _SURELY_SMALL = MAX_PREDICTION_BYTES // 4
 """Written out anew, numbers grow up to fourfold: 1e15 becomes 1000000000000000.0."""
@@ -94,7 +94,7 @@ def _check(prediction: Prediction, record: Record) -> None:
 
 
 def _check_size(prediction: Prediction, value: bytes) -> None:
-    """Cheap for what is small and flat, as good as all are."""
+    """Cheap for what is small and flat, as nearly all predictions are."""
     if value.count(b"[") + value.count(b"{") > MAX_NESTING and _is_deep(prediction.detail):
         raise InvalidMessage(f"nested deeper than {MAX_NESTING} levels", "detail")
     size = len(value)

@@ -73,7 +73,11 @@ class Kept:
 
 @dataclass
 class CardDesk:
-    """Args: `quota`: how many allowed transactions a second are kept in the store."""
+    """One per worker.
+
+    Attributes:
+        quota: how many allowed transactions a second are kept in the store.
+    """
 
     books: CardBooks
     producer: Producer

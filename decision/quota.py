@@ -1,8 +1,8 @@
-"""How many a second: a batch is taken whole or not at all, so that what is too much costs nothing. Pure."""
+"""A rate limit: a batch is taken whole or not at all, so that what is too much costs nothing. Pure."""
 
 
 class Quota:
-    """A bucket that holds two seconds' worth, full at first.
+    """A token bucket that holds two seconds' worth, full at first.
 
     Args:
         rate: per second; 0 takes nothing.

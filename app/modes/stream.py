@@ -183,14 +183,14 @@ class Loop:
             if self._hearing is not None:
                 await self._hearing.start()  # before any state is restored: there must be no gap between the two
             hearing = [self._hearing.run()] if self._hearing is not None else []
-            await together(self.group.run(), watch(self.group, self._settings.stuck_after), self._replace(), *hearing)
+            await together(self.group.run(), watch(self.group, self._settings.stuck_after), self._wear_out(), *hearing)
         finally:
             self._scorer.close()
             self._plain.close()
             if self._snapshots is not None:
                 self._snapshots.close()
 
-    async def _replace(self) -> None:
+    async def _wear_out(self) -> None:
         """Leave once too many calls have hung; what is in hand is finished and committed first, as at every end."""
         await self._worn_out.wait()
         raise Leave(EXIT_HUNG, f"{self._agent.name}: {self._scorer.hangs} calls never returned")

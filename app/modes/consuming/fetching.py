@@ -1,6 +1,6 @@
 """One fetch for all: consumers of one process that ask the broker for the same records share its answer.
 
-And none that waits long while somebody would like to ask for more.
+And a fetch is short while records wait that had no room yet: only the next fetch can ask for more of their partition.
 
 Between the consumers of `app.modes.consuming.transport` and their connections. Agents that share a process mostly read one topic
 at one position; each asking for itself was a round trip more per agent and ride (docs/decisions/0005). What a fetch

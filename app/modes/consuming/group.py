@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 Handle = Callable[[RecordBatch], Awaitable[None]]
 
 _GOLDEN = 0.618
-"""Windows of lanes close one after another, however many there are: what comes of them would else want the cores at once."""
+"""The golden ratio spreads any number of lanes evenly over a window, so that they close one after another: the work of all of
+them would otherwise want the cores at the same moment."""
 
 STOP_WITHIN_S = 6.0
 """How long a worker may take to finish what is in hand and leave its group; supervisors kill after ten seconds."""
@@ -91,7 +92,8 @@ class Group:
         before_commit: see `App`; called while no batch of the partitions in question is being handled (unless `topics_apart`).
         due: whether `before_commit` has anything to do for this partition number now; if not, what is finished is committed
             without waiting for the batch in hand.
-        topics_apart: a batch does not wait for one of another topic, nor a commit for any; of one topic they still come in order.
+        topics_apart: a batch does not wait for one of another topic, nor a commit for any batch; those of one topic still come
+            in order.
         limit_bytes: how much of a partition may be in hand.
         fetches: shared with the other groups of the process; by default nothing is shared.
     """
@@ -279,8 +281,8 @@ def _joined(batches: list[RecordBatch]) -> RecordBatch:
 def _apart(interval_s: float) -> float:
     """At most this long, and a little different for each group.
 
-    Those that share a process start at one moment, and would do at one moment ever after what costs each some 5 ms: a ride
-    that came just then waited for all of it.
+    Groups that share a process start together, and would ever after commit together, some 5 ms each: a ride that came just
+    then waited for all of them.
     """
     return interval_s * random.uniform(0.75, 1.0)  # noqa: S311 - jitter, not a secret
 

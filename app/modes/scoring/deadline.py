@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _RINGS_EVERY_S = 0.1
-"""A call that is overdue is interrupted so much later at most."""
+"""An overdue call is interrupted at most this much later."""
 
 
 class Hung(Exception):

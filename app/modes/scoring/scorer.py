@@ -39,7 +39,7 @@ AT_ONCE_S = 0.005
 """What is expected to take no longer is not worth a thread; heartbeats and other partitions wait meanwhile."""
 
 _MEASURED_OF = 8
-"""One call of so many is measured while they take less than half of `AT_ONCE_S`."""
+"""One call in eight is measured while calls take less than half of `AT_ONCE_S`."""
 
 _BUDGET_S = 0.5
 """When it takes so long after all, it is interrupted and done again in a thread; a member's session lasts seconds."""

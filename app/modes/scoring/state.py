@@ -30,7 +30,7 @@ EVERY = timedelta(seconds=10)
 """Between snapshots. A kill costs reading and folding so much again, without the model: seconds, at 65,000 records each."""
 
 _SHARE = 0.01
-"""Of the time that snapshots of one partition may take: a large state, which costs half a second, waits longer."""
+"""The share of a partition's time that its snapshots may take: a large state, which costs half a second, waits longer."""
 
 _LOOK_BACK = 8
 """Records looked at from the end of the state topic: the last one counts, unless a worker that had lost the partition

@@ -20,7 +20,7 @@ IN_COLUMNS = frozenset(kind for kind in get_args(Kind) if predictions_of(kind).m
 """The kinds of subject whose predictions go out in columns."""
 
 MOST_ROWS = 4_096
-"""Of one record: with some 170 bytes a row it is 0.7 MB of the one its topic takes. What is larger still is halved."""
+"""At most in one record: at some 170 bytes a row that is 0.7 MB, of the one that its topic takes. A larger one is halved."""
 
 
 class Table(NamedTuple):
