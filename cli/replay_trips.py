@@ -1,6 +1,6 @@
 """The TLC's own monthly files as events to replay: `simulator.recorded_trips` reads them, `app.modes.replay` scores them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def is_trips(path: Path) -> bool:
 class TripTable:
     """The usable trips of a file, requested, started and completed; the same ids each time."""
 
-    shared = False
+    borders: Sequence[int] = ()
     only: str | None = None
 
     def __init__(self, path: Path) -> None:

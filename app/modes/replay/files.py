@@ -4,7 +4,8 @@ So a row that is no event fails as it would there, alone, naming its field. `app
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
@@ -18,6 +19,8 @@ from app.modes.replay.sources import LANE_RECORDS, SLICE_RECORDS, Slice, entry_r
 from app.modes.replay.tables import CsvTable, ParquetTable, QueryTable, Table
 from app.modes.stream import heard, inputs
 from app.topics import TOPICS, Topic
+
+_CUTS = 4
 
 _new = tuple.__new__  # what `Record(...)` does, without a call in Python for each
 
@@ -34,10 +37,8 @@ class RowSource:
         if self._events is not None and self._events not in _read(agent):
             raise ConfigurationError(f"agent {agent.name} does not read {self._events}")
         remembers = agent.state is not None and self._table.only not in _tags(agent.stateless)
-        if remembers or agent.shared is not None or not self._table.shared:
-            bounds = [(0, count)]
-        else:
-            bounds = [(first, min(first + LANE_RECORDS, count)) for first in range(0, count, LANE_RECORDS)]
+        alone = remembers or agent.shared is not None or not self._table.borders
+        bounds = [(0, count)] if alone else lanes(self._table.borders, count)
         parts = [Part(self._label, 0, first, first, end) for first, end in bounds if end > first]
         return [Span((part,), state=remembers) for part in parts]
 
@@ -65,6 +66,32 @@ class RowSource:
             row += len(values)
         if row < part.end:
             raise ConfigurationError(f"{part.topic} has {row} rows now; there were {part.end} when the run began")
+
+
+def lanes(borders: Sequence[int], count: int) -> Iterator[tuple[int, int]]:
+    """Where `count` rows are cut so that workers can share them: first row and end of each lane, of up to `LANE_RECORDS`.
+
+    At `borders`, where reading may begin at no cost. What lies between two of them may be longer, and is cut into `_CUTS` at most,
+    for each reads all before it once more: a row of Parquet costs 0.5 us to read and 7 or more to answer.
+
+    Example:
+        >>> list(lanes([0, 60_000, 120_000, 180_000], 200_000))
+        [(0, 120000), (120000, 200000)]
+        >>> list(lanes([0], 400_000))
+        [(0, 100000), (100000, 200000), (200000, 300000), (300000, 400000)]
+    """
+    first = 0
+    for border, end in pairwise([*borders, count]):
+        if border > first and end - first > LANE_RECORDS:
+            yield from _cut(first, border)
+            first = border
+    yield from _cut(first, count)
+
+
+def _cut(first: int, end: int) -> Iterator[tuple[int, int]]:
+    pieces = min(_CUTS, -(-(end - first) // LANE_RECORDS)) or 1
+    marks = [first + (end - first) * piece // pieces for piece in range(pieces + 1)]
+    return pairwise(marks)
 
 
 def default_type(agent: Agent) -> str:

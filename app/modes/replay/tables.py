@@ -4,7 +4,8 @@ Columns bear the names of the event's fields; a nested field is a column with a 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -35,11 +36,12 @@ class Table(Protocol):
     """Rows that can be read again, in the same order, from any row on.
 
     Attributes:
-        shared: whether several workers may read parts of it at the same time.
+        borders: rows at which reading may begin without reading those before, ascending, the first row among them; empty where
+            it must begin at the beginning, so that workers cannot share it.
         only: the tag of the event that every row is; `None` where they may differ, or it is not known beforehand.
     """
 
-    shared: bool
+    borders: Sequence[int]
     only: str | None
 
     def count(self) -> int: ...
@@ -52,8 +54,6 @@ class Table(Protocol):
 class ParquetTable:
     """A Parquet file, row group by row group; memory is that of one batch."""
 
-    shared = True
-
     def __init__(self, path: Path, events: str | None) -> None:
         self._events = events
         parquet = arrow("pyarrow.parquet")
@@ -62,21 +62,18 @@ class ParquetTable:
         except (arrow("pyarrow").ArrowInvalid, OSError) as error:
             raise ConfigurationError(f"{path}: not a readable Parquet file ({error})") from error
         self.only = events if "type" not in self._file.schema_arrow.names else None
+        groups = range(self._file.num_row_groups)
+        self._ends = list(accumulate(self._file.metadata.row_group(group).num_rows for group in groups))
+        self.borders: Sequence[int] = [0, *self._ends][: len(self._ends)]
 
     def count(self) -> int:
         return int(self._file.metadata.num_rows)
 
     def values(self, first: int, end: int) -> Iterator[Values]:
         """Row groups that lie wholly before `first` or after `end` are not read."""
-        groups: list[int] = []
-        row, skip = 0, 0
-        for group in range(self._file.num_row_groups):
-            rows = self._file.metadata.row_group(group).num_rows
-            if row + rows > first and row < end:
-                skip = first - row if not groups else skip
-                groups.append(group)
-            row += rows
-        left = end - first
+        spans = enumerate(zip(self.borders, self._ends, strict=True))
+        groups = [group for group, (begins, ends) in spans if ends > first and begins < end]
+        skip, left = first - self.borders[groups[0]] if groups else 0, end - first
         for batch in self._file.iter_batches(PIECE, row_groups=groups):
             piece = batch.slice(skip, left) if skip < batch.num_rows else batch.slice(0, 0)
             skip = max(0, skip - batch.num_rows)
@@ -90,7 +87,7 @@ class ParquetTable:
 class CsvTable:
     """A CSV file in UTF-8 with a header; a quoted cell may go on over several lines. `app.modes.replay.cells` reads the cells."""
 
-    shared = False
+    borders: Sequence[int] = ()
     only: str | None = None
 
     def __init__(self, path: Path, events: str | None) -> None:
@@ -125,7 +122,7 @@ class CsvTable:
 class QueryTable:
     """What a SQL query returns. Its order must be the same each time, so that a run can be continued: it says ORDER BY."""
 
-    shared = False
+    borders: Sequence[int] = ()
     only: str | None = None
 
     def __init__(self, query: str, database_url: str, events: str | None) -> None:

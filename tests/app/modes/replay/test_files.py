@@ -1,6 +1,7 @@
 """Events in rows: Parquet, CSV and SQL, each row through the decoder of its topic."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from app.agent import find
 from app.codec import Decoder
 from app.errors import ConfigurationError
 from app.events import AnyRide, AnyTransaction, RideRequested
-from app.modes.replay.files import RowSource, default_type, event_tag, open_table
+from app.modes.replay.files import RowSource, default_type, event_tag, lanes, open_table
 from app.modes.replay.plan import Chosen, Rows
 from app.modes.replay.score import load
 from app.registry import Registry, shipped_root
@@ -72,6 +73,34 @@ async def test_parquet_in_row_groups_of_its_own(columns: dict[str, Any], tmp_pat
     pq.write_table(table(columns), path, row_group_size=37)
     check(await read(Rows("table", str(path), TAG)), columns)
     assert len(await read(Rows("table", str(path), TAG), position=100)) == COUNT - 100
+
+
+async def test_lanes_of_parquet_lie_between_row_groups(columns: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "rides.parquet"
+    pq.write_table(table(columns), path, row_group_size=100)
+    opened = open_table(Rows("table", str(path), TAG), "sqlite://")
+    assert (list(opened.borders), opened.count()) == ([0, 100, 200], COUNT)
+    for first, end in ((0, 100), (100, 200), (150, 230), (249, 250), (7, 7)):
+        read = [value for piece in opened.values(first, end) for value in piece]
+        assert [msgspec.json.decode(value)["event_id"] for value in read] == columns["event_id"][first:end]
+
+
+async def test_an_empty_file_has_no_lanes(columns: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "rides.parquet"
+    pq.write_table(table(columns).slice(0, 0), path)
+    source = RowSource(open_table(Rows("table", str(path), TAG), "sqlite://"), "rides", TAG)
+    assert await source.spans(find("cost")) == []
+
+
+@pytest.mark.parametrize("groups", [[1_000] * 500, [122_880] * 12, [1_048_576, 500_000], [300_000] * 3, [10]])
+def test_lanes_cover_every_row_once(groups: list[int]) -> None:
+    borders = [0, *accumulate(groups)][:-1]
+    found = list(lanes(borders, sum(groups)))
+    assert [row for first, end in found for row in (first, end)] == sorted(
+        [0, *(border for _, border in found[:-1] for _ in range(2)), sum(groups)]
+    )
+    assert all(end - first <= max(131_072, -(-max(groups) // 4)) for first, end in found)
+    assert len(found) >= min(4, sum(groups) // 131_072)
 
 
 async def test_parquet_with_places_as_structs(columns: dict[str, Any], tmp_path: Path) -> None:
