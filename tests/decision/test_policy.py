@@ -27,7 +27,9 @@ def test_the_eta_stands_in_for_a_missing_duration() -> None:
 def test_a_ride_that_may_be_cancelled_is_confirmed_and_says_so_first() -> None:
     verdict = judge("ride", figures(eta=11.0, duration=14.2, cost=18.5, tip=3.0, cancellation=CONFIRM_AT))
     assert verdict.action == "confirm"
-    assert "likely to be cancelled" in verdict.reasons[0]
+    assert verdict.reasons[0] == f"cancellation risk {CONFIRM_AT:.0%}: ask the rider to confirm first"
+    below = judge("ride", figures(eta=11.0, duration=14.2, cost=18.5, tip=3.0, cancellation=CONFIRM_AT - 0.001))
+    assert below.action == "quote"
 
 
 def test_a_ride_nobody_answered_for_is_still_quoted() -> None:
