@@ -29,13 +29,15 @@ class Rule:
 
     Attributes:
         review_at, remove_at: in the model's unit, inclusive; `None`: never on this model's word alone.
-        claim: what the figure says of the upload, with `{value}` as a percentage.
+        claim: what the figure says of the upload when it is removed, with `{value}` as a percentage.
+        doubt: the same of one that a person has to look at: 30 % is no claim.
     """
 
     model: str
     review_at: float
     remove_at: float | None
     claim: str
+    doubt: str
 
 
 # A removal needs near certainty, a review only a doubt: a wrong review costs a minute of a person's time, a wrong
@@ -49,24 +51,28 @@ RULES = (
         review_at=0.494,  # the card's: P .851, R .800, real 1.65 %
         remove_at=0.95,  # P .973, R .483, real 0.04 %; the card's .633 is wrong one time in ten (P .900, real 0.72 %)
         claim="reads as toxic ({value})",
+        doubt="may be toxic ({value})",
     ),
     Rule(
         "hate",
         review_at=0.20,  # P .620, R .559, real 0.38 %; the card's .116 is wrong every other time (P .537, real 2.03 %)
         remove_at=0.897,  # the card's: P .920, R .043, real 0.00 %
         claim="reads as hate speech ({value})",
+        doubt="may be hate speech ({value})",
     ),
     Rule(
         "spam",
         review_at=0.30,  # P .961, R .944, real 0.59 %; the card's .16 finds 1 % more of the spam in thrice as many (2.03 %)
         remove_at=0.971,  # the card's: P .989, R .800, real 0.04 %
         claim="looks like spam ({value})",
+        doubt="may be spam ({value})",
     ),
     Rule(
         "duplicate",
         review_at=0.70,  # the card's: P .976, R .863, real 0.59 %
         remove_at=0.95,  # the card's: P .992, R .702, real 0.21 %
         claim="repeats an earlier upload of somebody else{of} ({value} alike)",
+        doubt="resembles an earlier upload of somebody else{of} ({value} alike)",
     ),
 )
 
@@ -114,14 +120,15 @@ def _judge_upload(figures: Mapping[str, Figure], missing: list[str]) -> Verdict:
     found = [(rule, figures[rule.model]) for rule in RULES if rule.model in figures]
     remove = [(rule, figure) for rule, figure in found if _reaches(figure, rule.remove_at)]
     review = [pair for pair in found if _reaches(pair[1], pair[0].review_at) and pair not in remove]
-    reasons = [_claim(*pair) for group in (remove, review) for pair in sorted(group, key=_gravest_first)]
+    reasons = [_told(rule.claim, figure) for rule, figure in sorted(remove, key=_gravest_first)]
+    reasons += [_told(rule.doubt, figure) for rule, figure in sorted(review, key=_gravest_first)]
     reasons += [f"{model} has not answered: a person must look" for model in missing]
     if remove:
         return Verdict("remove", tuple(reasons))
     if reasons:
         return Verdict("review", tuple(reasons))
     checked = ", ".join(f"{rule.model} {figure.value:.0%}" for rule, figure in found)
-    return Verdict("keep", (f"nothing found: {checked}",))
+    return Verdict("keep", (f"below every threshold: {checked}",))
 
 
 def _reaches(figure: Figure, threshold: float | None) -> bool:
@@ -134,6 +141,6 @@ def _gravest_first(pair: tuple[Rule, Figure]) -> float:
     return (1 - figure.value) / (1 - rule.review_at)
 
 
-def _claim(rule: Rule, figure: Figure) -> str:
+def _told(words: str, figure: Figure) -> str:
     of = (figure.detail or {}).get("of")
-    return rule.claim.format(value=f"{figure.value:.0%}", of=f" ({of})" if isinstance(of, str) else "")
+    return words.format(value=f"{figure.value:.0%}", of=f" ({of})" if isinstance(of, str) else "")
