@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,14 +15,14 @@ from app.live import LiveUpdate
 from app.modes.consuming.lifecycle import together
 from app.predictions import Prediction
 from app.sql.journal import Journal
-from app.sql.ledger import Position, SubjectKey
+from app.sql.ledger import Mark, Position, SubjectKey
 from app.store import Store
 from app.testing import START, Events, MemoryBus
 from app.topics import DECISIONS
 from decision.books import Books, Laid
 from decision.clerk import Clerk
 from decision.desk import Desk
-from decision.join import Join, Sourced
+from decision.join import Effects, Join, Sourced
 from decision.policy import EXPECTED, judge
 from decision.push import Announcer, Push
 
@@ -37,6 +37,24 @@ class Told:
         self.updates += updates
 
 
+class Counted(Books):
+    """Notes how many batches each step took.
+
+    Attributes:
+        steps: one number per step.
+    """
+
+    def __init__(self, clerk: Clerk[Journal], new_join: Callable[[], Join]) -> None:
+        super().__init__(clerk, new_join)
+        self.steps: list[int] = []
+
+    async def step(
+        self, laid: Sequence[Laid], clocks: Mapping[int, datetime], marks: Sequence[Mark], now: datetime
+    ) -> list[Effects]:
+        self.steps.append(len(laid))
+        return await super().step(laid, clocks, marks, now)
+
+
 class World:
     """One decision worker without its consumer group."""
 
@@ -44,7 +62,7 @@ class World:
         deadlines = {"ride": timedelta(seconds=deadline_s), "upload": timedelta(seconds=deadline_s)}
         self.journal = Journal.open(f"sqlite:///{path / 'store.db'}")
         self.store = Store(self.journal.engine)
-        books = Books(Clerk(self.journal, pause_s=0.001), lambda: Join(judge, deadlines))  # type: ignore[arg-type]
+        books = Counted(Clerk(self.journal, pause_s=0.001), lambda: Join(judge, deadlines))  # type: ignore[arg-type]
         self.books, self.desk, self.bus, self.live = books, Desk(books), MemoryBus(), Told()
         self.push = Push(self.bus, Announcer(self.live, self.desk), self.desk.marked)
 
@@ -126,9 +144,6 @@ async def test_a_deadline_needs_no_further_message(tmp_path: Path) -> None:
 
 async def test_an_event_that_may_wait_is_written_down_with_the_answers_to_it(tmp_path: Path) -> None:
     world, ride = World(tmp_path, deadline_s=30), Events().ride()
-    steps: list[int] = []
-    step = world.books.step
-    world.books.step = lambda laid, *rest: steps.append(len(laid)) or step(laid, *rest)  # type: ignore[method-assign,func-returns-value]
     async with world.running():
         await world.desk.open([0])
         event = asyncio.create_task(world.desk.take(0, sourced(ride), timedelta(seconds=30)))
@@ -136,7 +151,7 @@ async def test_an_event_that_may_wait_is_written_down_with_the_answers_to_it(tmp
         await world.desk.take(0, sourced(*answers(ride)))
         assert event.done()
         await world.decided(1)
-        assert steps[0] == 2
+        assert world.books.steps[0] == 2
         await world.desk.take(0, sourced(Events("t2").ride()), timedelta(milliseconds=1))  # and not for ever
 
 

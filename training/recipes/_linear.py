@@ -16,9 +16,8 @@ from sklearn.svm import LinearSVC
 
 from agents._linear import FILE, Floats, LinearText, pack, unpack
 from agents._text import BUCKETS
+from training.data.content import Labels
 from training.recipe import npz
-
-Labels = NDArray[np.int64]
 
 SVM_C, BAYES_C = 0.2, 0.05
 """By 5-fold on davidson; twice or half as much costs 0.002-0.004."""

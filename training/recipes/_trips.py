@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents._trip import PLACE_COLUMNS, ZONE_COLUMNS
-from training.boost import fit
+from training.boost import Floats, fit
 from training.data.tlc import Trips, read
 from training.recipe import Job, Metric
-
-Floats = NDArray[np.float64]
 
 # February 2023 is replayed live as the test, so nothing of it, and nothing after it, is trained on. Traffic and (after
 # the rise of December 2022) fares of 2023 differ from those of 2021, whose months still help with rare zone pairs.

@@ -1,4 +1,4 @@
-"""`duplicate`: the PAN pairs teach how alike two texts must be for one to be a copy of the other."""
+"""Recipe of `duplicate`: the PAN pairs teach how alike two texts must be for one to be a copy of the other."""
 
 from dataclasses import dataclass
 from pathlib import Path

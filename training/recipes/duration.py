@@ -2,11 +2,11 @@
 
 from agents._enroute import RAW
 from agents._trip import COLUMNS, trip
-from training.boost import mae, rmse, text
+from training.boost import Floats, mae, rmse, text
 from training.data.tlc import Trips
 from training.recipe import Job, Metric, Trained, recipe
 from training.recipes import _enroute, _trips
-from training.recipes._trips import TREES, Floats, Task
+from training.recipes._trips import TREES, Task
 
 # Few, large trees: a ride of a batch takes 3 µs, where 120 of 63 leaves at rate 0.12 took 6 and were 0.3 % better (RMSE
 # 4.928, MAE 3.267). 500 of 63 leaves at rate 0.03 win 1 % more and take 45; they are measured below.

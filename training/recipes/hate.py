@@ -1,4 +1,4 @@
-"""`hate`: Davidson's three classes, ETHOS, and real uploads as background; HateCheck tests it and teaches it nothing."""
+"""Recipe of `hate`: Davidson's three classes, ETHOS, and real uploads as background; HateCheck tests it and teaches it nothing."""
 
 from pathlib import Path
 from typing import Any

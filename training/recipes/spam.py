@@ -1,4 +1,4 @@
-"""`spam`: comments under three videos and text messages, with real uploads as background."""
+"""Recipe of `spam`: comments under three videos and text messages, with real uploads as background."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""`toxicity`: four sets of judged texts, merged into toxic or not, with real uploads as background."""
+"""Recipe of `toxicity`: four sets of judged texts, merged into toxic or not, with real uploads as background."""
 
 import numpy as np
 from numpy.typing import NDArray
