@@ -52,7 +52,7 @@ def run_agents(
     chosen = agent.names() if names == ["all"] else names
     for name in chosen:
         agent.find(name)  # a wrong name is an error now, not a dead worker later
-    uvloop.run(stream.run(chosen, attached(read_settings())))
+    uvloop.run(stream.run(chosen, attached(read_settings(), parts=("kafka",))))
 
 
 @app.command()
