@@ -53,8 +53,9 @@ class BatchRoutes:
 
     async def scores(self, request: Request) -> Response:
         self._door.admit(request.headers, STATUS_READ)
-        job, as_of = need_id(request.path_params["job"], "job"), _instant(request.query_params.get("as_of"))
-        return answer(await self._off_loop(lambda: self._reads.scores(job, as_of)))
+        job, query = need_id(request.path_params["job"], "job"), request.query_params
+        as_of, by = _instant(query.get("as_of")), query.get("by")
+        return answer(await self._off_loop(lambda: self._reads.scores(job, as_of, by)))
 
     async def errors(self, request: Request) -> Response:
         self._door.admit(request.headers, STATUS_READ)

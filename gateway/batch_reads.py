@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import Connection, Table, func, select
 
 from app.costs import Costs
+from app.errors import InvalidMessage
 from app.sql.card_figures import WeeklyWorth, weekly
 from app.sql.engine import DATABASE, answering
 from app.sql.ledger import WeeklyError
@@ -49,12 +50,17 @@ class BatchReads:
         """The latest scheduled runs, newest first."""
         return [asdict(run) for run in self._runs.history(limit=RUNS)]
 
-    def scores(self, name: str, as_of: datetime | None) -> dict[str, Any]:
+    def scores(self, name: str, as_of: datetime | None, by: str | None = None) -> dict[str, Any]:
         """One run's scores at a glance; of the latest run that has any, unless `as_of` says which.
 
-        Raises `Refused` (404) for a job there is not, and for a run without scores.
+        The subjects shown are the first by the job's rank, or by their score where `by` is "value".
+
+        Raises `Refused` (404) for a job there is not, and for a run without scores; `InvalidMessage` for another order.
         """
         job = self._job(name)
+        order = by or job.rank
+        if order not in (job.rank, "value"):
+            raise InvalidMessage(f"expected one of {job.rank}, value", "by")
         table, *others = job.load
         with answering(), self._runs.engine.connect() as connection:
             trend = _trend(connection, table, job.rank)
@@ -67,12 +73,13 @@ class BatchReads:
                 "job": name,
                 "unit": job.unit,
                 "rank": job.rank,
+                "by": order,
                 "trend": trend,
                 **totals,
                 "histogram": _histogram(connection, table, totals["as_of"], *_bounds(job, totals)),
                 "drivers": _drivers(connection, table, totals["as_of"], job.columns),
                 "offers": [] if offers is None else _offers(connection, offers, totals["as_of"]),
-                "likeliest": _likeliest(connection, table, job.rank, totals["as_of"], offers),
+                "likeliest": _likeliest(connection, table, order, totals["as_of"], offers),
             }
 
     def errors(self) -> list[WeeklyError]:
@@ -181,11 +188,11 @@ def _offers(connection: Connection, table: Table, as_of: datetime) -> list[dict[
 
 
 def _likeliest(
-    connection: Connection, table: Table, rank: str, as_of: datetime, offers: Table | None
+    connection: Connection, table: Table, by: str, as_of: datetime, offers: Table | None
 ) -> list[dict[str, Any]]:
-    """The first subjects by the job's rank, with why, and what each is offered."""
+    """The first subjects by one of the columns, with why, and what each is offered."""
     shown = [column for column in table.c if column.name not in ("as_of", "version", "features", "contributions")]
-    of = select(*shown).where(table.c.as_of == as_of).order_by(table.c[rank].desc()).limit(LIKELIEST)
+    of = select(*shown).where(table.c.as_of == as_of).order_by(table.c[by].desc(), table.c.subject_id).limit(LIKELIEST)
     rows = [row._asdict() for row in connection.execute(of)]
     offered: dict[str, dict[str, Any]] = {}
     if offers is not None:

@@ -9,11 +9,12 @@ _READ = (401, 403, 503)
 def paths() -> Json:
     as_of = {**in_query("as_of"), "schema": {"type": "string", "format": "date-time"}}
     as_of["description"] = "of which run; the latest that has scores unless said"
+    by = {**in_query("by"), "description": "what puts the subjects in order: the job's rank, or `value`, the score"}
     page = operation("Scheduled scores and what-if reports, as a page", None, (), None)
     page["responses"]["200"]["content"] = {"text/html": {"schema": {"type": "string"}}}
     found = (*_READ, 404, 422)
     scores = operation(
-        "How a job's scores are spread, and who comes first", None, found, STATUS_READ, in_path("job"), as_of
+        "How a job's scores are spread, and who comes first", None, found, STATUS_READ, in_path("job"), as_of, by
     )
     one = operation("One what-if report", None, found, STATUS_READ, in_path("run"), in_path("model"))
     return {

@@ -58,6 +58,8 @@ async def test_the_latest_run_at_a_glance(operator: httpx.AsyncClient) -> None:
     ranked = [subject["at_risk_usd"] for subject in scores["likeliest"]]
     assert len(ranked) == 50
     assert ranked == sorted(ranked, reverse=True)
+    likeliest = (await operator.get("/v1/batch/scores/churn", params={"by": "value"})).json()["likeliest"]
+    assert likeliest[0]["value"] == max(subject["value"] for subject in likeliest) >= scores["likeliest"][0]["value"]
     assert all(reason["words"] for subject in scores["likeliest"] for reason in subject["reasons"])
     assert {each["feature"] for each in scores["drivers"]} == set(churn.columns)
     offered = [subject["offer"] for subject in scores["likeliest"] if subject["offer"]]
@@ -75,6 +77,8 @@ async def test_an_earlier_run_and_one_there_is_not(operator: httpx.AsyncClient) 
     assert never.status_code == 404
     nonsense = await operator.get("/v1/batch/scores/churn", params={"as_of": "yesterday"})
     assert (nonsense.status_code, nonsense.json()["field"]) == (422, "as_of")
+    nonsense = await operator.get("/v1/batch/scores/churn", params={"by": "reasons"})
+    assert (nonsense.status_code, nonsense.json()["field"]) == (422, "by")
 
 
 @pytest.mark.parametrize("path", ["/v1/batch/scores/nope", "/v1/batch/scores/churn", "/v1/batch/reports/no/eta"])

@@ -4,9 +4,12 @@ import { byId, setText } from "./dom.js";
 import { Feed } from "./feed.js";
 import { showCards } from "./batch_cards.js";
 import { showErrors } from "./batch_errors.js";
-import { showRuns } from "./batch_runs.js";
+import { hasScores, showRuns } from "./batch_runs.js";
 import { showScores } from "./batch_scores.js";
 import { listReports, showReport } from "./batch_whatif.js";
+import { loadZones } from "./zones.js";
+
+let zones = []; // their names, once there is a report to show
 
 const feed = new Feed({
   onMessage: () => undefined,
@@ -16,9 +19,8 @@ const feed = new Feed({
   },
 });
 
-/** Show what `work` gives; where it fails, say why. */
+/** Show what `work` gives; where it fails, say why, and leave what others show. */
 async function attempt(work) {
-  byId("trouble").hidden = true;
   try {
     await work();
   } catch (error) {
@@ -27,33 +29,54 @@ async function attempt(work) {
   }
 }
 
-async function openRun(run) {
-  const query = new URLSearchParams({ as_of: run.as_of });
-  showScores(await feed.ask(`/v1/batch/scores/${encodeURIComponent(run.job)}?${query}`));
+/** What somebody has asked for: what was wrong before is past. */
+function anew(work) {
+  byId("trouble").hidden = true;
+  return attempt(work);
+}
+
+async function openRun(run, by) {
+  const query = new URLSearchParams({ as_of: run.as_of, ...(by ? { by } : {}) });
+  const scores = await feed.ask(`/v1/batch/scores/${encodeURIComponent(run.job)}?${query}`);
+  showScores(scores, (other) => void anew(() => openRun(run, other)));
 }
 
 async function openReport(report) {
-  if (!report) return showReport(null);
-  showReport(await feed.ask(`/v1/batch/reports/${encodeURIComponent(report.run)}/${encodeURIComponent(report.model)}`));
+  if (!report) return showReport(null, zones);
+  showReport(await feed.ask(`/v1/batch/reports/${encodeURIComponent(report.run)}/${encodeURIComponent(report.model)}`), zones);
 }
 
 async function load() {
   if (!(await feed.signIn())) return;
   byId("signin").hidden = true;
-  const [{ runs }, { errors, cards }, { reports }] = await Promise.all(["runs", "errors", "reports"].map((what) => feed.ask(`/v1/batch/${what}`)));
-  showRuns(runs, (run) => void attempt(() => openRun(run)));
-  const first = runs.find((run) => run.state === "done");
+  byId("panels").hidden = false; // before there is anything to draw: a chart takes the size of its place
+  await Promise.all([loadRuns, loadErrors, loadReports].map(attempt));
+}
+
+async function loadRuns() {
+  const { runs } = await feed.ask("/v1/batch/runs");
+  showRuns(runs, (run) => void anew(() => openRun(run)));
+  const first = runs.find(hasScores);
   for (const panel of ["scores", "likeliest-panel"]) byId(panel).hidden = !first;
+  if (first) await openRun(first);
+}
+
+async function loadErrors() {
+  const { errors, cards } = await feed.ask("/v1/batch/errors");
   showErrors(errors);
   showCards(cards);
-  if (first) await attempt(() => openRun(first)); // a run whose job is gone must not keep the rest from view
-  await openReport(listReports(reports, (report) => void attempt(() => openReport(report))));
+}
+
+async function loadReports() {
+  const { reports } = await feed.ask("/v1/batch/reports");
+  if (reports.length > 0 && zones.length === 0) zones = await loadZones();
+  await openReport(listReports(reports, (report) => void anew(() => openReport(report))));
 }
 
 byId("signin").addEventListener("submit", (event) => {
   event.preventDefault();
   feed.given = byId("token").value.trim();
-  void attempt(load);
+  void anew(load);
 });
-byId("reload").addEventListener("click", () => void attempt(load));
+byId("reload").addEventListener("click", () => void anew(load));
 void attempt(load);

@@ -4,7 +4,7 @@ import { lines } from "./charts.js";
 import { byId, el } from "./dom.js";
 import { count, figure } from "./format.js";
 
-const MEASURES = { min: "mean absolute error, min", usd: "mean absolute error, $", probability: "Brier score" };
+const MEASURES = { min: "Mean absolute error, minutes", usd: "Mean absolute error, $", probability: "Brier score (0 is perfect)" };
 
 export function showErrors(errors) {
   byId("errors-body").hidden = errors.length === 0;
@@ -16,7 +16,7 @@ export function showErrors(errors) {
   units.forEach((unit, at) => drawUnit(charts[at], unit, errors.filter((error) => error.unit === unit)));
 }
 
-const measure = (unit) => MEASURES[unit] ?? `mean absolute error, ${unit}`;
+const measure = (unit) => MEASURES[unit] ?? `Mean absolute error, ${unit}`;
 const named = ({ model, stage }) => (stage === "correction" ? `${model}, corrected` : model);
 
 function drawUnit(node, unit, errors) {

@@ -6,10 +6,28 @@ import { count } from "./format.js";
 /** When it was, in UTC, to the minute. */
 export const minute = (at) => `${at.slice(0, 10)} ${at.slice(11, 16)}Z`;
 
+export const hasScores = (run) => run.state === "done" && run.scored > 0;
+
 export function showRuns(runs, onOpen) {
-  const rows = runs.map((run) => runRow(run, onOpen));
+  const rows = folded(runs).map(({ run, skipped }) => (skipped.length > 1 ? skippedRow(skipped) : runRow(run, onOpen)));
   const none = el("td", { colspan: 9, class: "muted" }, "No run yet: millrace score churn makes one, millrace schedule one each day.");
   byId("runs").replaceChildren(...(rows.length > 0 ? rows : [el("tr", {}, none)]));
+}
+
+/** The runs in their order; of a job's that were skipped one after another, the latest stands for all. */
+function folded(runs) {
+  const rows = [];
+  for (const run of runs) {
+    const before = rows.at(-1)?.skipped;
+    if (run.state === "skipped" && before?.[0]?.job === run.job) before.push(run);
+    else rows.push({ run, skipped: run.state === "skipped" ? [run] : [] });
+  }
+  return rows;
+}
+
+function skippedRow(runs) {
+  const note = `${count(runs.length)} runs that were missed and not made up for, since ${minute(runs.at(-1).as_of)}`;
+  return runRow({ ...runs[0], error: note });
 }
 
 function runRow(run, onOpen) {
@@ -19,7 +37,7 @@ function runRow(run, onOpen) {
     el("td", { class: "number" }, took(run)), el("td", { class: "number" }, number(run.scored)),
     el("td", { class: "number" }, number(run.problems)), el("td", { class: "number" }, number(run.tries)),
     el("td", { class: "mono" }, run.version ?? ""), el("td", { class: "wrap" }, run.error ?? (run.scheduled ? "" : "by hand")));
-  if (run.state === "done") {
+  if (hasScores(run)) {
     Object.assign(row, { tabIndex: 0, onclick: () => opened(row, run, onOpen) });
     row.onkeydown = (event) => event.key === "Enter" && opened(row, run, onOpen);
     row.dataset.open = "";

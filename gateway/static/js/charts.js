@@ -44,13 +44,15 @@ export function ranking(node, title, what, names, values) {
   void Plotly.react(node, [bars], layout(title, what, ""), CONFIG);
 }
 
-/** A line over categories in order. */
-export function line(node, title, x, y, points) {
+/** A line over categories in order; `range` of its values, from zero on where there is none. */
+export function line(node, title, x, y, points, range) {
   const drawn = {
     type: "scatter", mode: "lines+markers", x: points.map((point) => point.x), y: points.map((point) => point.y),
     line: { color: colour("accent"), width: 2 },
   };
-  void Plotly.react(node, [drawn], layout(title, x, y, { xaxis: { type: "category", nticks: 6 }, yaxis: { rangemode: "tozero" } }), CONFIG);
+  const heading = points.length > 0 ? title : `${title}: nothing is known yet`;
+  const scale = range ? { range } : { rangemode: "tozero" };
+  void Plotly.react(node, [drawn], layout(heading, x, y, { xaxis: { type: "category", nticks: 6 }, yaxis: scale }), CONFIG);
 }
 
 /** Several lines over categories in order: `series` of {what, version, points: [{x, y, n}]}; a colour each `what`, a dash each version. */
@@ -66,7 +68,7 @@ export function lines(node, title, categories, series) {
   void Plotly.react(node, drawn, { ...layout(title, "", "", more), showlegend: true, legend: { orientation: "h", y: -0.12 } }, CONFIG);
 }
 
-/** Means with their 95 % intervals about zero: below it is better. `points` of {x, mean, low, high, n}. */
+/** Means with their 95 % intervals about zero: below it is better. `points` of {x, mean, low, high, n}, and a `name` to show for x. */
 export function intervals(node, title, x, y, points) {
   const known = points.filter((point) => point.mean !== null);
   const sure = (point) => (point.high < 0 ? "good" : point.low > 0 ? "bad" : "muted");
@@ -77,8 +79,8 @@ export function intervals(node, title, x, y, points) {
       type: "data", symmetric: false, color: colour("muted"), thickness: 1.2, width: 2,
       array: known.map((point) => point.high - point.mean), arrayminus: known.map((point) => point.mean - point.low),
     },
-    text: known.map((point) => point.n), hovertemplate: "%{x}: %{y:.3f} over %{text}<extra></extra>",
+    text: known.map((point) => `${point.name ?? point.x}: ${point.mean.toFixed(3)} over ${point.n}`), hovertemplate: "%{text}<extra></extra>",
   };
   const heading = known.length > 0 ? title : `${title}: too few outcomes yet`;
-  void Plotly.react(node, [drawn], layout(heading, x, y, { xaxis: { type: "category" } }), CONFIG);
+  void Plotly.react(node, [drawn], layout(heading, x, y, { xaxis: { type: "category" }, yaxis: { rangemode: "tozero" } }), CONFIG);
 }
