@@ -52,7 +52,9 @@ def run_agents(
     chosen = agent.names() if names == ["all"] else names
     for name in chosen:
         agent.find(name)  # a wrong name is an error now, not a dead worker later
-    uvloop.run(stream.run(chosen, attached(read_settings(), parts=("kafka",))))
+    settings = attached(read_settings(), parts=("kafka",))
+    typer.echo(f"{', '.join(chosen)}: reading from {settings.kafka}; Ctrl-C ends", err=True)
+    uvloop.run(stream.run(chosen, settings))
 
 
 @app.command()

@@ -27,5 +27,7 @@ def decide(
     from app.settings import read_settings
     from decision import card_worker, worker
 
-    run = card_worker.run if cards else worker.run
-    uvloop.run(run(attached(read_settings())))
+    run, what = (card_worker.run, "card transactions") if cards else (worker.run, "rides and uploads")
+    settings = attached(read_settings())
+    typer.echo(f"deciding {what}, reading from {settings.kafka}; Ctrl-C ends", err=True)
+    uvloop.run(run(settings))

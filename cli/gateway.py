@@ -30,4 +30,6 @@ def gateway(
     given = {"host": host, "port": port}
     settings = read_settings(**{name: value for name, value in given.items() if value is not None})
     check_address(settings)
-    uvloop.run(serve(attached(settings)))
+    resolved = attached(settings)
+    typer.echo(f"gateway on http://{settings.host}:{settings.port}; Ctrl-C ends", err=True)
+    uvloop.run(serve(resolved))

@@ -130,12 +130,19 @@ def _titled(title: str, table: Table) -> Panel:
 def _part(group: AgentStatus | None, process: Process | None) -> tuple[Text, Text, Text, Text, Text]:
     none = Text("–", "dim")
     return (
-        Text(process.state, "red" if process.rss_mb is None else "") if process else none,
+        Text(process.state, "red" if process.rss_mb is None else "") if process else _pace(group),
         Text(f"{group.lag:,}", "yellow" if group.lag > BEHIND else "") if group else none,
         Text(str(group.members), "" if group.members else "red") if group else none,
         Text(str(process.restarts), "yellow" if process.restarts else "") if process else none,
         Text(f"{process.rss_mb:,.0f}") if process and process.rss_mb is not None else none,
     )
+
+
+def _pace(group: AgentStatus | None) -> Text:
+    """How a group does whose members run in a process of another name."""
+    if group is None or not group.members:
+        return Text("nobody", "red")
+    return Text("behind", "yellow") if group.lag > BEHIND else Text("keeps up")
 
 
 def _small(*columns: str) -> Table:

@@ -53,6 +53,7 @@ def prepared(settings: Settings) -> Iterator[Settings]:
     from app.topics import agent_topics
 
     check_address(settings)
+    typer.echo("starting Kafka, Redis and the models: some ten seconds", err=True)
     if settings.port == 0:  # the view, the simulator and whoever reads the notice have to know it
         settings = settings.model_copy(update={"port": free_port()})
     with embedded.services(settings) as resolved:

@@ -87,7 +87,7 @@ def test_a_group_and_its_process_share_a_row() -> None:
     shown = picture()
     text = rendered(panels.parts_table(shown.status.agents, shown.processes), 80)
     assert row(text, "duration") == ["duration", "running", "1,200", "1", "0", "181"]
-    assert row(text, "spam") == ["spam", "–", "0", "0", "–", "–"]
+    assert row(text, "spam") == ["spam", "nobody", "0", "0", "–", "–"]
     assert row(text, "gateway") == ["gateway", "signal", "9", "–", "–", "3", "–"]
 
 
