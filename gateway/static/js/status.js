@@ -18,13 +18,12 @@ export function watchStatus(feed) {
   void poll();
 }
 
-function render({ rates, agents, errors, decisions, cards, connections }) {
+function render({ rates, agents, errors, cards, connections }) {
   for (const [name, value] of Object.entries(rates)) setText(byId(`rate-${name}`), rate(value));
   byId("errors").replaceChildren(...rowsOrNone(errors.map(errorRow), 6, "No outcome is known yet."));
   byId("agents").replaceChildren(...rowsOrNone(agents.map(agentRow), 4, "No agent has joined yet."));
-  const decided = Object.entries(decisions).map(([action, times]) => `${count(times)} ${action}`);
   if (cards) showCards(cards);
-  setText(byId("counters"), [...decided, `${count(connections)} watching`].join(" · "));
+  setText(byId("counters"), `${count(connections)} watching this gateway`);
 }
 
 /** What the decisions on card payments were worth, once a fraud is reported. */
@@ -41,7 +40,7 @@ function errorRow({ model, version, stage, unit, n, mae, bias, brier }) {
   const error = brier === null ? figure(mae, unit) : brier.toFixed(3);
   const lean = brier === null ? `${bias < 0 ? "−" : "+"}${figure(Math.abs(bias), unit)}` : "";
   return el("tr", {}, el("th", { scope: "row" }, stage === "correction" ? `${model}, corrected` : model),
-    el("td", { class: "mono" }, version), el("td", { class: "number" }, error), el("td", {}, brier === null ? "MAE" : "Brier score"),
+    el("td", { class: "mono" }, version), el("td", { class: "number" }, error), el("td", {}, brier === null ? "on average" : "Brier score"),
     el("td", { class: "number" }, lean), el("td", { class: "number" }, count(n)));
 }
 

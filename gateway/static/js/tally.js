@@ -1,17 +1,19 @@
-// How many rides were seen, and how uploads were decided: each subject counts once, under its latest decision.
+// How the rides and uploads seen here were decided: each counts once, under its latest decision.
 
 import { byId, setText } from "./dom.js";
 import { count } from "./format.js";
 
+const ACTIONS = ["quote", "confirm", "keep", "review", "remove"];
+
 export class Tally {
   constructor() {
-    this.counts = { ride: 0, keep: 0, review: 0, remove: 0 };
+    this.counts = Object.fromEntries(ACTIONS.map((action) => [action, 0]));
     this.counted = new WeakMap(); // subject -> what it counts under
   }
 
   add(subject) {
     if (subject.kind === "transaction") return; // the status counts them: of most nobody is told
-    const under = subject.kind === "ride" ? "ride" : subject.decision?.action;
+    const under = subject.decision?.action;
     const before = this.counted.get(subject);
     if (!under || under === before) return;
     if (before) this.counts[before] -= 1;
@@ -20,8 +22,7 @@ export class Tally {
   }
 
   show() {
-    setText(byId("rides-count"), count(this.counts.ride));
-    for (const action of ["keep", "review", "remove"]) setText(byId(`tally-${action}`), count(this.counts[action]));
+    for (const action of ACTIONS) setText(byId(`tally-${action}`), count(this.counts[action]));
     for (const board of ["rides", "uploads", "charges"]) byId(`${board}-empty`).hidden = byId(board).childElementCount > 0;
   }
 }
