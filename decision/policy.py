@@ -22,6 +22,9 @@ CONFIRM_AT = 0.35
 model's data (5.2 %). There 79 of 7,000 bookings reach it, of which 43 in 100 came to nothing (out of fold, five folds). Asking
 delays the car of those who do come, so few are asked: 1 in 200 of the made-up rides, more on a weekend's evening."""
 
+A_CENT = 0.005
+"""What is less is told as nothing, which a tip of no dollars is not worth saying."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -111,7 +114,7 @@ def _quote(figures: Mapping[str, Figure]) -> Iterator[str]:
         yield f"about {max(duration.value, 1):.0f} min"
     if cost := figures.get("cost"):
         yield f"${cost.value:.2f}"
-    if tip := figures.get("tip"):
+    if (tip := figures.get("tip")) and tip.value >= A_CENT:  # of those who pay in cash none is known
         yield f"tip about ${tip.value:.2f}"
 
 

@@ -19,6 +19,11 @@ def test_a_ride_is_quoted_in_words() -> None:
     assert verdict == ("quote", ("about 14 min, $18.50, tip about $3.10",))
 
 
+def test_a_tip_of_nothing_is_not_told() -> None:
+    verdict = judge("ride", figures(eta=11.0, duration=14.2, cost=18.5, tip=0.004, cancellation=0.05))
+    assert verdict.reasons == ("about 14 min, $18.50",)
+
+
 def test_the_eta_stands_in_for_a_missing_duration() -> None:
     verdict = judge("ride", figures(eta=11.0, cost=18.5, tip=3.0, cancellation=0.05))
     assert verdict.reasons == ("about 11 min, $18.50, tip about $3.00", "duration has not answered yet")
