@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from app import topic_admin
 from app.bus import KafkaProducer
 from app.errors import ConfigurationError
 from app.live import LivePublisher
@@ -33,12 +34,16 @@ async def serve(
     open_journal: Callable[[str], J],
     worker: Callable[[Settings, J, KafkaProducer, LivePublisher], Serves],
 ) -> None:
-    """Decide until SIGTERM or SIGINT. Raises what retrying did not heal; exits with `EXIT_STUCK` when it is stuck."""
+    """Decide until SIGTERM or SIGINT. Raises what retrying did not heal; exits with `EXIT_STUCK` when it is stuck.
+
+    Begins with the topics, as every worker does: raises `TopicMismatch`, and `ServiceUnavailable` where no broker answers.
+    """
     setup_logging(settings.log_level)
     if settings.kafka is None or settings.redis is None:
         raise ConfigurationError(
             "the decision worker needs MILLRACE_KAFKA and MILLRACE_REDIS; `millrace up` brings both"
         )
+    await topic_admin.ensure(settings)
     journal = await asyncio.to_thread(open_journal, settings.database_url)
     producer, publisher = KafkaProducer(settings.kafka, group), LivePublisher(settings.redis)
     try:
