@@ -94,6 +94,8 @@ def _say(found: list[Verified], console: Console, as_json: bool) -> None:
                 f"{one.agent}: {one.unplaced:,} more do not say what had been read before them, and were not checked",
                 highlight=False,
             )
+        if one.astray.count:
+            console.print(f"{one.agent}: {one.astray}", highlight=False)
         if one.unnumbered:
             console.print(
                 f"{one.agent}: {one.unnumbered:,} of these do not say when they were entered into what its workers share: "

@@ -13,6 +13,7 @@ import numpy as np
 from msgspec import Struct, field
 from numpy.typing import NDArray
 
+from app.modes.replay.astray import Astray
 from app.modes.replay.plan import Place
 from app.modes.replay.rows import Answers, Columns
 from app.predictions import Prediction
@@ -47,6 +48,7 @@ class Verified(Struct):
         unplaced: predictions of an agent that mixes topics that do not say where its state stood; they are not checked.
         unnumbered: predictions on a state that workers share that do not say when it was told; they are compared as if it had
             been told in the order of the records' timestamps, which need not be so where there are several partitions.
+        astray: records of predictions that cannot be true; they are not checked.
         others: predictions in the range by other versions -> how many; they are not checked.
     """
 
@@ -57,6 +59,7 @@ class Verified(Struct):
     unsaid: int = 0
     unplaced: int = 0
     unnumbered: int = 0
+    astray: Astray = field(default_factory=Astray)
     others: Counter[str] = field(default_factory=Counter)
     differences: list[Difference] = field(default_factory=list)
 

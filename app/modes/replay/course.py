@@ -6,9 +6,10 @@ difference, because one that mixes topics must not depend on their order (`app.a
 which reads along it, and `app.modes.replay.retrace`, which compares.
 """
 
+import logging
 from bisect import bisect_left
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from operator import attrgetter
 from typing import NamedTuple
@@ -18,10 +19,13 @@ from msgspec import Struct
 from app.codec import SOURCE, Decoder, Record, header
 from app.errors import ConfigurationError, InvalidMessage
 from app.modes.consuming.read import Reader, reader
+from app.modes.replay.astray import Astray
 from app.modes.replay.merging import merged
 from app.modes.replay.plan import Order, Part, Place, Span
-from app.modes.scoring.state import STANDS, stands
+from app.modes.scoring.state import stands
 from app.predictions import PredictionBatch
+
+log = logging.getLogger(__name__)
 
 _offset = attrgetter("offset")
 
@@ -47,6 +51,11 @@ class Stage(NamedTuple):
     place: Place
     before: Mapping[Place, int]
     end: int
+
+    @property
+    def stood(self) -> Iterable[tuple[Place, int]]:
+        """Where the state stood before it, and after it on its own partition."""
+        return (*self.before.items(), (self.place, self.end))
 
     def leads_to(self, other: "Stage") -> bool:
         """Whether the state could have gone on from here to there."""
@@ -84,18 +93,22 @@ class Course:
 async def along(brokers: str, span: Span, resumed: bool = False) -> AsyncGenerator[list[Record], None]:
     """All records of a span as they were read live, and by time what is not known to have been. Raises as `course`.
 
-    What was answered a second time, because a worker was killed before it had committed, comes as it was read then.
+    What was answered a second time, because a worker was killed before it had committed, comes as it was read then. What
+    went astray is logged.
     """
+    astray = Astray()
     async with course(brokers, span, resumed) as way:
         if span.order is not None:
             if resumed:
                 await still_told(brokers, span.order)
-            async for stage in settled(stages(brokers, span.order, span)):
+            async for stage in settled(stages(brokers, span.order, span, astray)):
                 if way.leads_to(stage):
                     async for records in way.to(stage.before):
                         yield records
                     async for records in way.to({stage.place: stage.end}):
                         yield records
+        if astray.count:
+            log.warning("%s", astray)
         async for records in way.to(ends(span)):
             yield records
 
@@ -142,14 +155,16 @@ async def said(brokers: str, order: Order) -> AsyncIterator[list[Record]]:
             yield [record for record in records if header(record.headers, "ce_source") == by]
 
 
-async def stages(brokers: str, order: Order, span: Span) -> AsyncIterator[Stage]:
-    """Where the state stood, as it was said."""
+async def stages(brokers: str, order: Order, span: Span, astray: Astray) -> AsyncIterator[Stage]:
+    """Where the state stood, as it was said; what cannot be true goes `astray`."""
+    last = ends(span)
     async for records in said(brokers, order):
         messages, _ = _decoder.decode_batch(records)
         for record, answered in zip(records, messages, strict=True):
             if answered is not None and answered.offset:
                 place, end = Place(answered.topic, answered.partition), answered.offset[-1] + 1
-                if (stage := stage_of(record, place, answered.offset[0], end, span)) is not None:
+                stage = stage_of(record, place, answered.offset[0], end, span)
+                if stage is not None and not astray.takes(record, stage.stood, last):
                     yield stage
 
 
@@ -167,27 +182,16 @@ async def settled(all_stages: AsyncIterator[Stage], within: int = UNSETTLED) -> 
 
 
 def stage_of(record: Record, place: Place, first: int, end: int, span: Span) -> Stage | None:
-    """Where the state stood before this batch of answers; `None` where it does not say, or it is none of the span's.
-
-    Raises `InvalidMessage` for a place that there is not: on the way there, nothing would be read in order any more.
-    """
-    last = ends(span)
+    """Where the state stood before this batch of answers; `None` where it does not say, or it is none of the span's."""
     try:
         told = stands(record.headers)
     except InvalidMessage:
         return None  # anybody may write to a topic
-    if told is None or place not in last:
+    known = ends(span)
+    if told is None or place not in known:
         return None
     stood = {Place(*where): offset for where, offset in told.items()}
-    before = {**{each: stood.get(each, 0) for each in last}, place: first}
-    for each, offset in (*before.items(), (place, end)):
-        if not 0 <= offset <= last[each]:
-            raise InvalidMessage(
-                f"{record.topic}/{record.partition}@{record.offset} says that its state had come to {offset} on "
-                f"{each.topic}/{each.partition}, which ends at {last[each]}: somebody else wrote it, or that topic was made anew",
-                STANDS,
-            )
-    return Stage(place, before, end)
+    return Stage(place, {**{each: stood.get(each, 0) for each in known}, place: first}, end)
 
 
 class _Cursor:

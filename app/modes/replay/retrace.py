@@ -70,6 +70,7 @@ class _Heard:
 
     def __init__(self, found: Verified, span: Span, within: Within | None) -> None:
         self._found, self._span, self._within = found, span, within
+        self._ends = ends(span)
         self._ranges = {Place(part.topic, part.partition): (part.start, part.end) for part in span.parts}
         self.elsewhere = defaultdict[Place, list[NDArray[np.int64]]](list)
 
@@ -99,6 +100,8 @@ class _Heard:
         if not len(table.offsets):
             return None
         stage = stage_of(record, place, int(table.offsets[0]), int(table.offsets[-1]) + 1, self._span)
+        if stage is not None and self._found.astray.takes(record, stage.stood, self._ends):
+            return None
         if message.version == self._found.version and stage is not None:
             return Batch(stage, table)
         self.elsewhere[place].append(table.offsets)

@@ -18,10 +18,11 @@ from sqlalchemy import select
 from app import topic_admin
 from app.bus import Outgoing
 from app.codec import Decoder, Record, encode
-from app.errors import ConfigurationError, InvalidMessage
+from app.errors import ConfigurationError
 from app.events import AnyTransaction, FraudReported, TransactionMade
 from app.modes.consuming.read import reader
-from app.modes.replay.course import Stage, along, settled, stage_of
+from app.modes.replay.astray import Astray
+from app.modes.replay.course import Stage, along, ends, settled, stage_of
 from app.modes.replay.plan import Chosen, Order, Part, Place, Span, TopicRange
 from app.modes.replay.retrace import retrace
 from app.modes.replay.run import Worker
@@ -245,6 +246,29 @@ async def test_said_live_and_again_to_the_bit_though_a_worker_was_killed(
     assert (await retrace(bank.ready, bank.source(), brokers)).unsaid == COUNT
 
 
+async def test_a_place_that_there_is_not_is_passed_over_and_told(
+    bank: Bank, replay: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever may write to the topic cannot hold up every replay, nor change what one says."""
+    stage, brokers = bank.stage, str(bank.stage.settings.kafka)
+    await bank.put(bank.life(1))
+    await stage.finished(stage.loop_of(bank.ready, bank.own, bank.heard), COUNT)
+    honest = await replay("honest", Named(bank.source(most=50), bank.ready))
+    record = (await stage.read(CARD_PREDICTIONS.name))[-1]
+    for offset in (10**15, -1):
+        said = b'{"%s/0": %d}' % (bank.heard[0].name.encode(), offset)
+        headers = (*(each for each in record.headers if each[0] != STANDS), (STANDS, said))
+        await stage.put([Outgoing(record.topic, None, record.value, headers, record.partition)])
+
+    found = await retrace(bank.ready, bank.source(), brokers)
+    assert (found.same, found.differing, found.unsaid, found.unplaced) == (COUNT, 0, 0, 0)
+    assert (found.astray.count, f"{CARD_PREDICTIONS.name}/{record.partition}@" in found.astray.first) == (2, True)
+    assert await replay("again", Named(bank.source(most=50), bank.ready)) == honest
+    (told,) = [each.message for each in caplog.records if each.name == along.__module__]
+    assert told.startswith("passed over 2 records of predictions")
+    assert found.astray.first in told
+
+
 def replace_value(said: PredictionBatch, value: float) -> PredictionBatch:
     return msgspec.structs.replace(said, value=[value, *said.value[1:]])
 
@@ -260,16 +284,18 @@ def test_predictions_that_do_not_say_where_a_state_stood(stood: bytes | None) ->
 
 
 @pytest.mark.parametrize("offset", [-1, 10, 10**15, 10**25])
-def test_a_place_that_there_is_not_is_an_error(offset: int) -> None:
-    """Whoever forges one would have everything behind it read in some other order, or wait for a way back for ever."""
+def test_a_place_that_there_is_not_is_astray(offset: int) -> None:
     record = Record("p", 0, 4, 0, None, b"", ((STANDS, b'{"a/0": 0, "b/1": %d}' % offset),))
     span = Span((Part("a", 0, 0, 0, 9), Part("b", 1, 0, 0, 9)))
-    with pytest.raises(InvalidMessage, match=r"p/0@4 says that its state had come to .* on b/1, which ends at 9"):
-        stage_of(record, Place("a", 0), 0, 1, span)
-    honest = record._replace(headers=((STANDS, b'{"b/1": 9}'),))
-    assert stage_of(honest, Place("a", 0), 3, 9, span) == Stage(Place("a", 0), {Place("a", 0): 3, Place("b", 1): 9}, 9)
-    with pytest.raises(InvalidMessage, match="on a/0, which ends at 9"):
-        stage_of(honest, Place("a", 0), 0, offset, span)
+    astray, forged = Astray(), stage_of(record, Place("a", 0), 0, 1, span)
+    assert forged is not None
+    assert astray.takes(record, forged.stood, ends(span))
+    assert f"p/0@4 says that its state had come to {offset} on b/1, which ends at 9" in astray.first
+    honest = stage_of(record._replace(headers=((STANDS, b'{"b/1": 9}'),)), Place("a", 0), 3, 9, span)
+    assert honest == Stage(Place("a", 0), {Place("a", 0): 3, Place("b", 1): 9}, 9)
+    assert not astray.takes(record, honest.stood, ends(span))
+    assert astray.takes(record, honest._replace(end=offset).stood, ends(span))
+    assert astray.count == 2
 
 
 async def test_a_state_that_was_taken_back_goes_on_from_there() -> None:
