@@ -1,5 +1,6 @@
 """Settings: read once at the entry point, frozen, and passed down. What is unset is embedded."""
 
+import re
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -45,7 +46,28 @@ def _between(least_s: float = 0, most_s: float = 100 * 365 * 86_400) -> AfterVal
     return AfterValidator(check)
 
 
+def _addresses(given: str) -> str:
+    """Of brokers, without the blanks between them."""
+    addresses = [address.strip() for address in given.split(",")]
+    found = [_ADDRESS.fullmatch(address) for address in addresses]
+    if not all(each and int(each["port"] or 0) <= _HIGHEST_PORT for each in found):
+        raise PydanticCustomError("brokers", "must be host:port[,host:port]")
+    return ",".join(addresses)
+
+
+def _redis_url(given: str) -> str:
+    if not given.startswith(_REDIS_SCHEMES):
+        raise PydanticCustomError("redis_url", f"must begin with {' or '.join(_REDIS_SCHEMES)}")
+    return given
+
+
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>\d{1,5}))?")
+_HIGHEST_PORT = 65535
+_REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+
 Duration = Annotated[timedelta, WrapValidator(_seconds)]
+Brokers = Annotated[str, AfterValidator(_addresses)]
+RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(lambda given: str(given).upper())
 ]
@@ -74,8 +96,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MILLRACE_", env_file=".env", frozen=True, extra="ignore")
 
-    kafka: str | None = Field(None, description="brokers, host:port[,host:port]; unset: embedded Apache Kafka")
-    redis: str | None = Field(None, description="redis:// or unix:// url; unset: embedded")
+    kafka: Brokers | None = Field(None, description="brokers, host:port[,host:port]; unset: embedded Apache Kafka")
+    redis: RedisUrl | None = Field(None, description="redis:// or unix:// url; unset: embedded")
     broker: Literal["auto", "kafka", "tansu"] = Field(
         "auto", description="which broker is embedded; auto: Apache Kafka, or Tansu where its jars cannot be had"
     )
@@ -87,7 +109,7 @@ class Settings(BaseSettings):
         None, description="model registry directory; unset: the models that ship with Millrace"
     )
     host: str = Field("127.0.0.1", description="address the gateway listens on")
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    port: Annotated[int, Field(ge=0, le=_HIGHEST_PORT)] = 8000
     auth_secret: SecretStr | None = Field(None, description="HS256 key of the access tokens, 32 characters or more")
 
     demo: bool = Field(

@@ -71,3 +71,29 @@ def test_what_is_no_log_level_names_its_variable(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("MILLRACE_LOG_LEVEL", "loud")
     with pytest.raises(ConfigurationError, match="MILLRACE_LOG_LEVEL"):
         read_settings()
+
+
+@pytest.mark.parametrize("said", ["broker:9092", "a:1,b:2", "a:1, b:2", "[::1]:9092", "10.0.0.1:65535", "broker"])
+def test_brokers_are_hosts_and_ports(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv("MILLRACE_KAFKA", said)
+    assert read_settings().kafka == said.replace(" ", "")
+
+
+@pytest.mark.parametrize("said", ["", "a:b", "a:1:2", "a:1,", ":9092", "a:65536", "kafka://a:1", "a b:1"])
+def test_what_are_no_brokers_names_its_variable(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv("MILLRACE_KAFKA", said)
+    with pytest.raises(ConfigurationError, match="MILLRACE_KAFKA: must be host:port"):
+        read_settings()
+
+
+@pytest.mark.parametrize("said", ["redis://r:6379/0", "rediss://:secret@r", "unix:///tmp/redis.sock?db=0"])
+def test_a_redis_is_a_url(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv("MILLRACE_REDIS", said)
+    assert read_settings().redis == said
+
+
+@pytest.mark.parametrize("said", ["", "r:6379", "http://r"])
+def test_what_is_no_redis_names_its_variable(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv("MILLRACE_REDIS", said)
+    with pytest.raises(ConfigurationError, match="MILLRACE_REDIS: must begin with"):
+        read_settings()
