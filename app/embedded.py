@@ -36,7 +36,10 @@ def services(settings: Settings, notice: Notice = _to_stderr) -> Iterator[Settin
 
     Raises `ServiceUnavailable` when a service cannot be had at all, `ConfigurationError` when the setting forbids it.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"MILLRACE_DATA_DIR: {settings.data_dir} cannot be made: {error.strerror}") from error
     update = {"database": settings.database_url}
     with ExitStack() as stack:
         if settings.redis is None:

@@ -149,6 +149,13 @@ def test_attached_names_what_is_neither_set_nor_running(only_redis: Settings) ->
         embedded.attached(only_redis)
 
 
+def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    settings = Settings.model_construct(data_dir=tmp_path / "file" / "data")
+    with pytest.raises(ConfigurationError, match=r"MILLRACE_DATA_DIR: .*Not a directory"), embedded.services(settings):
+        pass
+
+
 def test_a_service_that_will_not_start_is_reported_with_its_log(only_redis: Settings) -> None:
     (only_redis.data_dir / "redis").mkdir(parents=True)
     (only_redis.data_dir / "redis" / "appendonly.aof").write_bytes(b"not what Redis writes\r\n")
