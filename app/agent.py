@@ -148,8 +148,8 @@ class Options(TypedDict, total=False):
 
     Attributes:
         follows: events that move the state and get no prediction.
-        hears: events the state of *every* partition is told of, whatever their key: few, and on a topic of their own. A state
-            that hears, or that spans several topics, must not depend on the order between topics.
+        hears: events the state of *every* partition is told of, whatever their key (broadcast state): few, and on a topic of
+            their own. A state that hears, or that spans several topics, must not depend on the order between topics.
         low, high: a value outside makes its row a failed one; no bounds by default.
         load: artifact -> model; LightGBM's text form by default.
         detail: (model, events, features, values) -> extras of each prediction.

@@ -1,4 +1,4 @@
-"""How far the topic `predictions` has been read, as a clock: a deadline must not pass over answers that lie there unread.
+"""How far the topic `predictions` has been read, as a clock (a watermark): a deadline must not pass over answers unread there.
 
 Without it, a worker that comes back after a minute would declare missing what was answered long ago. Pure: it is told
 what was read, and asks how far the topic goes.
