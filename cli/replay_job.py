@@ -20,7 +20,7 @@ from agents._places import locate
 from app import topic_admin
 from app.agent import find
 from app.bus import KafkaProducer
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, MillraceError
 from app.events import AnyEvent, RideRequested
 from app.modes.consuming.lifecycle import settle
 from app.modes.replay.book import Book, Standing, unfinished
@@ -118,6 +118,7 @@ async def to_the_end(book: Book, plan: Plan, settings: Settings, manner: Manner,
     """Begin the run unless it was begun, and work on it until it is done."""
     source = open_source(plan, settings, manner)
     if await asyncio.to_thread(book.plan) is None:
+        _check_empty(plan)
         cuts = await cut(plan, source)
         await asyncio.to_thread(book.begin, plan, cuts)
         for agent in {each.chosen.agent: find(each.chosen.agent) for each in cuts}.values():
@@ -125,9 +126,16 @@ async def to_the_end(book: Book, plan: Plan, settings: Settings, manner: Manner,
                 console.print(line, highlight=False, soft_wrap=True)
     try:
         return await work(book, plan, source, settings, manner, console)
-    except asyncio.CancelledError:
-        console.print(f"stopped; go on with: millrace replay --run {book.run}", highlight=False, soft_wrap=True)
+    except (asyncio.CancelledError, MillraceError):
+        if manner.parent is None:
+            console.print(f"stopped; go on with: millrace replay --run {book.run}", highlight=False, soft_wrap=True)
         raise
+
+
+def _check_empty(plan: Plan) -> None:
+    """A directory is one run's: whoever reads it reads all its files."""
+    if plan.directory is not None and next(Path(plan.directory).glob("*.parquet"), None) is not None:
+        raise ConfigurationError(f"--into {plan.directory}: there are Parquet files in it already, so name another")
 
 
 async def work(

@@ -89,6 +89,11 @@ def _say(found: list[Verified], console: Console, as_json: bool) -> None:
         table.add_row(one.agent, one.version, f"{one.same:,}", f"{one.differing:,}", f"{one.unsaid:,}", others or "0")
     console.print(table)
     for one in found:
+        if not one.same and not one.differing:
+            console.print(
+                f"{one.agent}: version {one.version} has said nothing live in this range, so nothing was compared",
+                highlight=False,
+            )
         if one.unplaced:
             console.print(
                 f"{one.agent}: {one.unplaced:,} more do not say what had been read before them, and were not checked",

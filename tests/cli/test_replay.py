@@ -147,10 +147,30 @@ def test_what_could_not_be_answered_is_told_by_cause(run: Run, tmp_path: Path) -
     assert [(each["records"], each["offset"]) for each in told["failures"]] == [(5, 3), (1, 9)]
 
 
+def test_a_directory_is_of_one_run_which_goes_on_by_its_name(run: Run, tmp_path: Path) -> None:
+    path, answers = write(tmp_path / "rides.parquet", RIDES), tmp_path / "answers"
+    words = ("--agent", "cost", "--file", str(path), "--target", "parquet", "--into", str(answers), "--run")
+    assert run(*words, "one").exit_code == run(*words, "one").exit_code == 0
+    refused = run(*words, "two")
+    assert f"--into {answers}" in str(refused.exception)
+    assert pq.read_table(answers).num_rows == RIDES
+
+
+def test_a_run_that_fails_says_how_to_go_on(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "rides.parquet"
+    pq.write_table(pa.table({"at": pa.array([AT.replace(tzinfo=None)], pa.timestamp("us"))}), path)
+    failed = run("--agent", "cost", "--file", str(path), "--run", "naive")
+    assert "time zone" in str(failed.exception)
+    assert "go on with: millrace replay --run naive" in failed.output
+    assert run("--run", "unheard-of").output == ""
+
+
 def test_an_empty_range_is_told_as_one(run: Run, tmp_path: Path) -> None:
-    told = run("--agent", "cost", "--file", str(write(tmp_path / "none.parquet", 0)))
-    assert told.exit_code == 0
-    assert "there is nothing in this range" in told.output
+    words = ("--file", str(write(tmp_path / "none.parquet", 0)))
+    for asked in (("--agent", "cost"), ("--agent", "cancellation", "--diff", "2"), ("--agent", "tip", "--backfill")):
+        told = run(*asked, *words)
+        assert told.exit_code == 0
+        assert "there is nothing in this range" in told.output
 
 
 def test_what_another_version_would_have_changed(

@@ -23,15 +23,17 @@ _details = msgspec.json.Decoder(Detail)
 _TABLES = (whatif, whatif_actions, whatif_errors, whatif_flips)
 
 
-def make_report(replays: Replays, known: Known, run: str, model: str, judge: Judge, zone: tzinfo) -> Report:
-    """Compute the report of one agent of a run and keep it, in place of an earlier one.
+def make_report(replays: Replays, known: Known, run: str, model: str, judge: Judge, zone: tzinfo) -> Report | None:
+    """Compute the report of one agent of a run and keep it, in place of an earlier one; `None` where the range was empty.
 
     An event that was logged twice was answered twice, and counts twice.
     """
     with replays.connected() as connection:
         of = select(lanes.c.version, lanes.c.unit, func.sum(lanes.c.failed).label("failed"))
         of = of.where(lanes.c.run == run, lanes.c.model == model).group_by(lanes.c.version, lanes.c.unit)
-        found = connection.execute(of).one()
+        found = connection.execute(of).one_or_none()
+    if found is None:
+        return None
     report = Report(model, found.version, found.unit, judge, zone)
     with replays.transaction() as connection:
         for table in _TABLES:
