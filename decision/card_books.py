@@ -10,7 +10,8 @@ from dataclasses import replace
 from app.clock import utc_now
 from app.decisions import Decision
 from app.events import FraudReported
-from app.sql.card_journal import CardJournal, Count, Kept, Pending
+from app.sql.card_journal import CardJournal
+from app.sql.card_ledger import Count, Kept, Pending
 from app.sql.journal import Unpushed
 from app.sql.ledger import DecisionKey, Mark
 from decision.clerk import Clerk

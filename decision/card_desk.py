@@ -21,7 +21,7 @@ from app.live import LiveUpdate
 from app.modes.consuming.progress import RecordBatch
 from app.modes.scoring.dead_letters import cause_of, dead_letter
 from app.predictions import Prediction
-from app.sql import card_journal
+from app.sql import card_ledger
 from app.sql.ledger import DecisionKey, Mark
 from app.telemetry import DECISIONS as DECIDED
 from app.telemetry import RECORDS, child_of
@@ -57,11 +57,11 @@ class Kept:
             self.decision, self.message = stood, codec.encode(stood)
             self.sheet.actions[self.row] = stood.action
 
-    def written(self) -> card_journal.Kept:
+    def written(self) -> card_ledger.Kept:
         """As the store keeps it; the amount is what is at stake."""
         record, amount_usd = self.sheet.record, float(cast("float", self.sheet.said.detail["amount_usd"][self.row]))
         where = (record.partition, record.offset)
-        return card_journal.Kept(self.decision, self.message, self.prediction, amount_usd, *where, self.traceparent)
+        return card_ledger.Kept(self.decision, self.message, self.prediction, amount_usd, *where, self.traceparent)
 
     def outgoing(self) -> Outgoing:
         """The decision as it would be without columns: keyed by the card, on the partition of its prediction."""

@@ -6,18 +6,17 @@ which has been counted (docs/decisions/0006); one that is kept is one row (docs/
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, Engine, and_, bindparam, false, select, tuple_, update
 
 from app import codec
 from app.decisions import Decision
 from app.events import FraudReported
-from app.predictions import Prediction
+from app.sql.card_ledger import Kept, Pending, Tallies
 from app.sql.journal import Aged, Journal, Unpushed, chunks, execute, standing
-from app.sql.ledger import DecisionKey, Mark, iso_week
+from app.sql.ledger import DecisionKey, iso_week
 from app.sql.prepared import Prepared, Row
 from app.sql.schema import Instant, card_decisions, charge_counts, charge_tallies, charges, weekly_charges
 from app.sql.upserts import added, inserting
@@ -26,85 +25,6 @@ REPORTED_WITHIN = timedelta(days=180)
 """Besides the store's retention. Card schemes let a fraud be disputed for 120 days (Visa, Mastercard)."""
 
 _decisions: codec.Decoder[Decision] = codec.Decoder(Decision)
-
-
-class Kept(NamedTuple):
-    """A decision to be kept, and what it rests on.
-
-    Attributes:
-        message: the decision's JSON, as the topic gets it.
-        amount_usd: what is at stake.
-        partition, offset: of the record that the prediction came in.
-    """
-
-    decision: Decision
-    message: bytes
-    prediction: Prediction
-    amount_usd: float
-    partition: int
-    offset: int
-    traceparent: str | None = None
-
-
-@dataclass
-class Count:
-    """Allowed transactions of one partition that are not in the tallies yet.
-
-    Attributes:
-        offset: all before it is counted, with these.
-    """
-
-    offset: int
-    allowed: int = 0
-
-
-@dataclass
-class Pending:
-    """What is written down along with the next transaction.
-
-    Attributes:
-        counts: by partition.
-        marks: how far decisions have been pushed.
-        reports: frauds; each counts once per transaction, under what was decided, or as allowed.
-    """
-
-    counts: Mapping[int, Count] = field(default_factory=dict)
-    marks: Sequence[Mark] = ()
-    reports: Sequence[FraudReported] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.counts or self.marks or self.reports)
-
-
-@dataclass
-class _Tally:
-    decided: int = 0
-    reported: int = 0
-    reported_usd: float = 0.0
-
-
-@dataclass
-class _Tallies:
-    """Changes by action, and by week and action."""
-
-    by: dict[str, _Tally] = field(default_factory=dict)
-    weekly: dict[tuple[str, str], _Tally] = field(default_factory=dict)
-
-    def of(self, action: str) -> _Tally:
-        return self.by.setdefault(action, _Tally())
-
-    def in_week(self, week: str, action: str) -> _Tally:
-        return self.weekly.setdefault((week, action), _Tally())
-
-    def decided(self, action: str, week: str | None, n: int) -> None:
-        self.of(action).decided += n
-        if week is not None:
-            self.in_week(week, action).decided += n
-
-    def reported(self, action: str, week: str, amount_usd: float, sign: int = 1) -> None:
-        for tally in (self.of(action), self.in_week(week, action)):
-            tally.reported += sign
-            tally.reported_usd += sign * amount_usd
 
 
 class CardJournal(Journal):
@@ -142,7 +62,7 @@ class CardJournal(Journal):
         One to hold a transaction that was reported before counts under that decision from now on. Allowed ones count if they
         are new, unless they have been `counted` as such; what is `pending` is settled in the same transaction.
         """
-        tallies = _Tallies()
+        tallies = Tallies()
         with self.transaction() as connection:
             fresh = self._keep(connection, kept, now)
             all_fresh = sum(fresh.values()) == len(kept)
@@ -158,7 +78,7 @@ class CardJournal(Journal):
     def settle(self, pending: Pending, now: datetime) -> None:
         """Write down what is pending."""
         with self.transaction() as connection:
-            self._settle(connection, pending, now, _Tallies())
+            self._settle(connection, pending, now, Tallies())
 
     def _keep(self, connection: Connection, kept: Sequence[Kept], now: datetime) -> dict[tuple[str, str | None], int]:
         """Write decisions down; how many of each action, and of the week where they hold, did not stand there already."""
@@ -173,7 +93,7 @@ class CardJournal(Journal):
         connection: Connection,
         kept: Sequence[Kept],
         stood: Mapping[DecisionKey, Decision],
-        tallies: _Tallies,
+        tallies: Tallies,
     ) -> None:
         """All that hold, at once; one by one only where some were there before, reported already or of a second delivery."""
         held = [
@@ -192,7 +112,7 @@ class CardJournal(Journal):
                 tallies.reported("allow", _week(made.event_at), amount_usd, sign=-1)
                 tallies.reported(made.action, _week(made.event_at), amount_usd)
 
-    def _settle(self, connection: Connection, pending: Pending, now: datetime, tallies: _Tallies) -> None:
+    def _settle(self, connection: Connection, pending: Pending, now: datetime, tallies: Tallies) -> None:
         counts = sorted(pending.counts.items())
         tallies.of("allow").decided += sum(count.allowed for _, count in counts)
         self._mark(connection, [(mark.offset, mark.published, *mark.decision) for mark in pending.marks])
@@ -210,7 +130,7 @@ class CardJournal(Journal):
         )
 
     def _report(
-        self, connection: Connection, reports: Sequence[FraudReported], now: datetime, tallies: _Tallies
+        self, connection: Connection, reports: Sequence[FraudReported], now: datetime, tallies: Tallies
     ) -> None:
         first = {(report.user_id, report.transaction_id): report for report in reversed(reports)}
         for keys in chunks(sorted(first)):

@@ -3,7 +3,8 @@
 import httpx
 
 from app.events import FraudReported
-from app.sql.card_journal import CardJournal, Count, Pending
+from app.sql.card_journal import CardJournal
+from app.sql.card_ledger import Count, Pending
 from app.testing import START
 
 

@@ -108,7 +108,7 @@ async def along(brokers: str, span: Span, resumed: bool = False) -> AsyncGenerat
                     async for records in way.to({stage.place: stage.end}):
                         yield records
         if astray.count:
-            log.warning("%s", astray)
+            log.warning("note: %s", astray)
         async for records in way.to(ends(span)):
             yield records
 

@@ -12,7 +12,8 @@ from app import codec
 from app.decisions import Action, Decision, Figure
 from app.events import FraudReported
 from app.predictions import Prediction
-from app.sql.card_journal import CardJournal, Count, Kept, Pending
+from app.sql.card_journal import CardJournal
+from app.sql.card_ledger import Count, Kept, Pending
 from app.sql.journal import Journal, Unpushed
 from app.sql.ledger import ChargeTally, DecisionKey, Entry, Made, Mark, SubjectKey, iso_week
 from app.store import Store

@@ -265,7 +265,7 @@ async def test_a_place_that_there_is_not_is_passed_over_and_told(
     assert (found.astray.count, f"{CARD_PREDICTIONS.name}/{record.partition}@" in found.astray.first) == (2, True)
     assert await replay("again", Named(bank.source(most=50), bank.ready)) == honest
     (told,) = [each.message for each in caplog.records if each.name == along.__module__]
-    assert told.startswith("passed over 2 records of predictions")
+    assert told.startswith("note: passed over 2 records of predictions")
     assert found.astray.first in told
 
 
