@@ -31,7 +31,7 @@ from app.sql.ledger import Answer, Case, Entry, Made, Position
 from app.sql.replay_schema import lanes, replayed
 from app.sql.replays import Replays
 from cli.main import app
-from decision.policy import judge
+from decision.policy import CONFIRM_AT, judge
 
 AT = datetime(2023, 2, 14, 8, 30, tzinfo=UTC)
 RIDES, MANY = 400, 16_000
@@ -81,11 +81,15 @@ def run(environment: dict[str, str]) -> Run:
 
 def write(path: Path, count: int) -> Path:
     rng = random.Random(7)
+    asked = [AT + timedelta(minutes=13 * n % 20_011) for n in range(count)]
     columns: dict[str, Any] = {
         "event_id": [f"e{n}" for n in range(count)],
         "user_id": [f"u{n % 50}" for n in range(count)],
         "ride_id": [f"r{n}" for n in range(count)],
-        "at": pa.array([AT + timedelta(minutes=13 * n % 20_011) for n in range(count)], pa.timestamp("us", "UTC")),
+        "at": pa.array(asked, pa.timestamp("us", "UTC")),
+        "pickup_at": pa.array(
+            [at + timedelta(hours=2) for at in asked], pa.timestamp("us", "UTC")
+        ),  # some are in doubt
         "pickup.zone": [rng.randint(1, 263) for _ in range(count)],
         "dropoff.zone": [rng.randint(1, 263) for _ in range(count)],
         "channel": ["street"] * count,
@@ -185,7 +189,7 @@ def test_what_another_version_would_have_changed(
     (report,) = json.loads(told.stdout)["reports"]
     then = {row[5]: row[8] for row in kept(replays, "live")}
     now = {row[5]: row[8] for row in kept(replays, "whatif")}
-    flips = [event for event in then if (then[event] >= 0.25) != (now[event] >= 0.25)]
+    flips = [event for event in then if (then[event] >= CONFIRM_AT) != (now[event] >= CONFIRM_AT)]
     assert (report["version"], report["decided"], report["flipped"]) == ("2", RIDES, len(flips))
     assert {flip["event_id"] for flip in report["flips"]} == set(flips)
     assert flips
