@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError
 
 from app.asking.requests import REQUESTS_SUFFIX
 from app.errors import ServiceUnavailable
+from app.modes.dlq import GROUP as DLQ_GROUP
 from app.topics import CARD_PREDICTIONS, EVENTS, PREDICTIONS
 
 GROUP_PREFIX = "millrace."
@@ -21,7 +22,8 @@ Ends = dict[tuple[str, int], int]
 class Group(NamedTuple):
     """A consumer group: `lag` counts the records of the partitions it has committed on.
 
-    An agent's second group, which answers requests, is not listed: it has members when the first one has.
+    An agent's second group, which answers requests, is not listed: it has members when the first one has. Nor is that of
+    `millrace dlq`, a tool that nobody runs all the time.
     """
 
     name: str
@@ -54,7 +56,7 @@ class Books:
             names = sorted(
                 name
                 for name, _ in await self._admin.list_consumer_groups()
-                if name.startswith(GROUP_PREFIX) and not name.endswith(REQUESTS_SUFFIX)
+                if name.startswith(GROUP_PREFIX) and not name.endswith(REQUESTS_SUFFIX) and name != DLQ_GROUP
             )
             members = await self._members(names)
             committed = await asyncio.gather(*(self._admin.list_consumer_group_offsets(name) for name in names))
