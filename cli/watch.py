@@ -59,6 +59,7 @@ def watch(
         raise ConfigurationError(
             f"--last-id {last_id}: not the `id` of a live message, as `millrace watch --json` prints it"
         )
+    everyone = everyone or (user is None and token is None)
     settings, console = read_settings(), Console(stderr=as_json)
     address = url or gateway_url(settings)
 
@@ -74,30 +75,39 @@ def watch(
     client = LiveClient(
         address,
         (lambda: token) if token else minted,
-        everyone=everyone or (user is None and token is None),
+        everyone=everyone,
         last_id=last_id,
         lost=lost,
     )
     try:
-        uvloop.run(_print(client, console, as_json=as_json, predictions=predictions))
+        if as_json:
+            uvloop.run(_print_json(client))
+        else:
+            uvloop.run(_print(client, console, predictions, everyone))
     except KeyboardInterrupt:
         console.print("[dim]stopped[/dim]")
 
 
-async def _print(client: "LiveClient", console: Console, *, as_json: bool, predictions: bool) -> None:
+async def _print_json(client: "LiveClient") -> None:
     import msgspec
-
-    from app.live import LivePrediction
-    from simulator.show import line
 
     async with aclosing(client.messages()) as messages:
         async for message in messages:
-            if as_json:
-                typer.echo(msgspec.json.encode(message).decode())
-            elif predictions or not (isinstance(message, LivePrediction) and message.stage == "initial"):
-                text = line(message)
+            typer.echo(msgspec.json.encode(message).decode())
+
+
+async def _print(client: "LiveClient", console: Console, predictions: bool, everyone: bool) -> None:
+    from app.live import LivePrediction
+    from simulator.show import line
+
+    resuming = client.last_id is not None
+    async with aclosing(client.messages()) as messages:
+        async for message in messages:
+            if predictions or not (isinstance(message, LivePrediction) and message.stage == "initial"):
+                text = line(message, resuming=resuming, everyone=everyone)
                 if text is not None:
                     console.print(text, soft_wrap=True)
+            resuming = True
 
 
 def _lost(end: "Lost", console: Console) -> None:

@@ -45,7 +45,7 @@ class Findings:
         stored: those whose decision did not come live but was found by asking.
         revisions: later decisions on the same event.
         lacking: decisions made without a model's answer, by model.
-        predictions: figures that came live, by (model, stage).
+        predictions: figures on this run's subjects that came live, by (model, stage).
         again: decision events heard a second time under another id than the first (must stay 0).
     """
 
@@ -57,6 +57,7 @@ class Findings:
     lacking: Counter[str] = field(default_factory=Counter)
     predictions: Counter[tuple[str, str]] = field(default_factory=Counter)
     again: int = 0
+    _ours: set[tuple[str, str]] = field(default_factory=set)
     _figures: dict[str, tuple[Figure, ...]] = field(default_factory=dict)
     _outcomes: dict[str, RideCompleted] = field(default_factory=dict)
 
@@ -65,6 +66,7 @@ class Findings:
         if isinstance(event, OPENING):
             self.asked[event.event_id] = at
             self.subjects[event.event_id] = event.subject_id, event.user_id
+            self._ours.add((event.subject_id, event.user_id))
         elif isinstance(event, RideCompleted):
             self._outcomes[event.ride_id] = event
 
@@ -75,7 +77,8 @@ class Findings:
     def hear(self, message: AnyLive, at: float) -> None:
         """A live message came."""
         if isinstance(message, LivePrediction):
-            self.predictions[message.model, message.stage] += 1
+            if (message.subject_id, message.user_id) in self._ours:
+                self.predictions[message.model, message.stage] += 1
         elif isinstance(message, LiveDecision) and message.event_id in self.asked:
             self._decision(message, at)
 

@@ -18,18 +18,26 @@ COLOURS = {
 RIDE_FIGURES = ("eta", "duration", "cost", "tip", "cancellation")
 
 
-def line(message: AnyLive) -> Text | None:
-    """One line; `None` for what is not worth one (heartbeats)."""
+def line(message: AnyLive, *, resuming: bool = False, everyone: bool = False) -> Text | None:
+    """One line; `None` for what is not worth one (heartbeats).
+
+    What a new connection means rests on whether it is `resuming`, and whether `everyone` is heard: of what was missed, only
+    one's own is made up for.
+    """
     match message:
         case LiveDecision():
             return _decision(message)
         case LivePrediction():
             return _prediction(message)
+        case Connected(recovered=True) if everyone:
+            return Text("· connected again; what others were told meanwhile is not made up for", "dim yellow")
         case Connected(recovered=True):
             return Text("· connected, nothing missed", "dim")
         case Connected():
             held = f"; here are the latest {len(message.snapshot)} decisions" if message.snapshot else ""
-            return Text(f"· connected as {message.user_id}, from now on (recovered: false){held}", "dim yellow")
+            if resuming:
+                return Text(f"· connected, but the history is gone (recovered: false): from now on{held}", "yellow")
+            return Text(f"· connected as {message.user_id}, from now on{held}", "dim")
         case Reconnect():
             return Text(f"· the gateway says: {message.reason}", "yellow")
     return None

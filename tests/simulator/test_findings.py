@@ -67,6 +67,19 @@ def test_decisions_of_somebody_elses_events_do_not_count(findings: Findings) -> 
     assert (findings.decided, findings.latency()) == ({}, None)
 
 
+def test_figures_of_somebody_elses_events_do_not_count_and_corrections_of_ours_do(findings: Findings) -> None:
+    """The users of two runs are the same people, and hear of both."""
+    for n, event_id, stage in ((1, "e1", "initial"), (1, "r1.p7", "correction"), (77, "e77", "initial")):
+        findings.hear(
+            LivePrediction(
+                at=NOW, subject_id=f"r{n}", kind="ride", user_id="u", event_id=event_id, model="eta", version="1", value=1.0,
+                unit="min", stage=stage,
+            ),
+            1.0,
+        )  # fmt: skip
+    assert findings.predictions == {("eta", "initial"): 1, ("eta", "correction"): 1}
+
+
 def test_a_second_first_decision_is_noticed(findings: Findings) -> None:
     findings.hear(decision(0, 5.0), 1.0)
     findings.hear(decision(0, 5.0), 2.0)

@@ -47,7 +47,14 @@ def test_what_is_unusual_is_said() -> None:
 
 
 def test_the_state_of_the_connection_is_plain() -> None:
-    assert "recovered: false" in shown(Connected(at=NOW, user_id="u", recovered=False))
+    first = Connected(at=NOW, user_id="u", recovered=False)
+    assert shown(first) == "· connected as u, from now on"
+    again = line(first, resuming=True)
+    assert again is not None
+    assert "recovered: false" in again.plain
+    of_all = line(Connected(at=NOW, user_id="u", recovered=True), resuming=True, everyone=True)
+    assert of_all is not None
+    assert "nothing missed" not in of_all.plain
     assert "nothing missed" in shown(Connected(at=NOW, user_id="u", recovered=True))
     assert "restarting" in shown(Reconnect(at=NOW, reason="restarting", retry_after_ms=5))
     assert line(Heartbeat(at=NOW)) is None
