@@ -107,7 +107,7 @@ def decisions_table(decisions: Sequence[LiveDecision]) -> Table:
 
 def parts_table(agents: Sequence[AgentStatus], processes: Sequence[Process]) -> Table:
     """Who takes part: the consumer group (how far behind, how many members) and the process of the same name."""
-    table = _small("part", "state", "lag", "members", "restarts", "MB")
+    table = _small("part", "state", "lag", "members", "MB")
     groups, supervised = {agent.name: agent for agent in agents}, {process.name: process for process in processes}
     for name in dict.fromkeys([*groups, *supervised]):
         table.add_row(name, *_part(groups.get(name), supervised.get(name)))
@@ -127,15 +127,20 @@ def _titled(title: str, table: Table) -> Panel:
     return Panel(table, title=title, title_align="left", border_style="dim", padding=(0, 1))
 
 
-def _part(group: AgentStatus | None, process: Process | None) -> tuple[Text, Text, Text, Text, Text]:
+def _part(group: AgentStatus | None, process: Process | None) -> tuple[Text, Text, Text, Text]:
     none = Text("–", "dim")
     return (
-        Text(process.state, "red" if process.rss_mb is None else "") if process else _pace(group),
+        _state(process) if process else _pace(group),
         Text(f"{group.lag:,}", "yellow" if group.lag > BEHIND else "") if group else none,
         Text(str(group.members), "" if group.members else "red") if group else none,
-        Text(str(process.restarts), "yellow" if process.restarts else "") if process else none,
         Text(f"{process.rss_mb:,.0f}") if process and process.rss_mb is not None else none,
     )
+
+
+def _state(process: Process) -> Text:
+    """How a process does, and how often it had to be started again."""
+    again = f", {process.restarts}× again" if process.restarts else ""
+    return Text(f"{process.state}{again}", "red" if process.rss_mb is None else "yellow" if again else "")
 
 
 def _pace(group: AgentStatus | None) -> Text:
@@ -150,7 +155,8 @@ def _small(*columns: str) -> Table:
     table = Table(box=None, expand=True, padding=(0, 1, 0, 0), header_style="dim")
     for name in columns:
         text = name in {"part", "state", "model", "version"}
-        table.add_column(name, justify="left" if text else "right", no_wrap=True, overflow="ellipsis")
+        least = None if text else len(name)
+        table.add_column(name, justify="left" if text else "right", no_wrap=True, overflow="ellipsis", min_width=least)
     return table
 
 

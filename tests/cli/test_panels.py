@@ -86,9 +86,9 @@ def test_a_small_terminal_keeps_the_decisions_and_the_parts() -> None:
 def test_a_group_and_its_process_share_a_row() -> None:
     shown = picture()
     text = rendered(panels.parts_table(shown.status.agents, shown.processes), 80)
-    assert row(text, "duration") == ["duration", "running", "1,200", "1", "0", "181"]
-    assert row(text, "spam") == ["spam", "nobody", "0", "0", "–", "–"]
-    assert row(text, "gateway") == ["gateway", "signal", "9", "–", "–", "3", "–"]
+    assert row(text, "duration") == ["duration", "running", "1,200", "1", "181"]
+    assert row(text, "spam") == ["spam", "nobody", "0", "0", "–"]
+    assert row(text, "gateway") == ["gateway", "signal", "9,", "3×", "again", "–", "–", "–"]
 
 
 def test_a_decision_tells_its_first_reason_and_what_it_lacks() -> None:
