@@ -32,7 +32,7 @@ export class Details {
     this.refresh(subject);
     this.receipt.replaceChildren(el("p", { class: "muted" }, "Fetching the receipt."));
     if (!this.dialog.open) this.dialog.show();
-    const receipt = await fetchReceipt(this.feed, subject.id);
+    const receipt = await fetchReceipt(this.feed, subject);
     if (this.subject === subject) this.receipt.replaceChildren(...receipt);
   }
 
@@ -63,12 +63,14 @@ function figuresTable(figures) {
   return el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows));
 }
 
-async function fetchReceipt(feed, id) {
+const OTHERS = "A receipt is shown to the user whose ride or upload it is; request one under “Try it”.";
+
+async function fetchReceipt(feed, { id, user }) {
+  if (user !== feed.user) return [el("p", { class: "muted" }, OTHERS)];
   try {
     return receiptNodes(await feed.ask(`/v1/decisions/${encodeURIComponent(id)}/receipt`));
   } catch (error) {
     const none = error.status === 403 || error.status === 404;
-    const why = none ? "A receipt is shown to the user whose ride or upload it is; request one under “Try it”." : `The receipt could not be fetched: ${error.message}`;
-    return [el("p", { class: "muted" }, why)];
+    return [el("p", { class: "muted" }, none ? OTHERS : `The receipt could not be fetched: ${error.message}`)];
   }
 }
