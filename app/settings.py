@@ -123,6 +123,9 @@ class Settings(BaseSettings):
     partitions: Annotated[int, Field(ge=1, le=1024)] = 4
     replication: Annotated[int, Field(ge=1, le=5)] = 1
     log_level: LogLevel = "WARNING"
+    metrics_port: Annotated[int, Field(ge=1, le=_HIGHEST_PORT)] | None = Field(
+        None, description="where a worker tells Prometheus its counters; taken: the next free one; unset: nowhere"
+    )
 
     ride_deadline: Annotated[Duration, _between(_ANSWERED_S)] = Field(
         timedelta(seconds=2), description="a ride is decided this long after its request"

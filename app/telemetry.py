@@ -1,6 +1,6 @@
 """What a process tells of itself: logs, counters, and the trace an event belongs to.
 
-The counters are Prometheus'; whoever serves HTTP exposes them, the others are read through their logs and their lag.
+The counters are Prometheus'. A worker serves no HTTP but for them, where a port is set (`expose`); the gateway has `/metrics`.
 """
 
 import logging
@@ -9,8 +9,14 @@ import random
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+from app.errors import ConfigurationError
+from app.settings import Settings
+
+log = logging.getLogger(__name__)
 
 RECORDS = Counter("millrace_records", "Records consumed, by how each ended", ["agent", "outcome"])
 BATCH = Histogram(
@@ -43,6 +49,9 @@ LAG = Gauge("millrace_lag_records", "Records of the assigned partitions not yet 
 
 _MESSAGES = 1000
 """Different ones remembered; aiokafka has some two hundred."""
+
+_PORTS = 32
+"""Tried one after the other; more workers than on one machine with `millrace up --apart`."""
 
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
@@ -84,6 +93,25 @@ def setup_logging(level: str) -> None:
     for chatty in ("faust", "mode", "aiokafka", "app.modes.consuming.transport"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
     logging.getLogger("mode.timers").setLevel(logging.ERROR)  # each late commit of a busy machine; the lag tells more
+
+
+def observe(settings: Settings) -> None:
+    """What every worker begins with: its log, and where a port is set its counters."""
+    setup_logging(settings.log_level)
+    if settings.metrics_port is not None:
+        log.info("counters at %s:%d/metrics", settings.host, expose(settings.host, settings.metrics_port))
+
+
+def expose(host: str, port: int) -> int:
+    """Serve this process's counters to Prometheus, from a thread: at this port or the next that is free, which is returned.
+
+    The next, because the workers of one machine share their settings. Raises `ConfigurationError` when none can be had.
+    """
+    for taken in range(port, port + _PORTS):
+        with suppress(OSError, OverflowError):  # beyond 65535
+            start_http_server(taken, host)
+            return taken
+    raise ConfigurationError(f"MILLRACE_METRICS_PORT: none of {_PORTS} ports from {port} on can be had on {host}")
 
 
 def child_of(traceparent: str | None) -> str | None:

@@ -10,7 +10,7 @@ from app.errors import ConfigurationError
 from app.live import LivePublisher
 from app.modes.consuming.lifecycle import settle, until_stopped
 from app.settings import Settings
-from app.telemetry import setup_logging
+from app.telemetry import observe
 
 
 class Closes(Protocol):
@@ -38,7 +38,7 @@ async def serve(
 
     Begins with the topics, as every worker does: raises `TopicMismatch`, and `ServiceUnavailable` where no broker answers.
     """
-    setup_logging(settings.log_level)
+    observe(settings)
     if settings.kafka is None or settings.redis is None:
         raise ConfigurationError(
             "the decision worker needs MILLRACE_KAFKA and MILLRACE_REDIS; `millrace up` brings both"

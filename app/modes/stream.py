@@ -35,7 +35,7 @@ from app.modes.scoring.scorer import Memory, Plain, Scorer
 from app.modes.scoring.state import Fold, Snapshots, Sources, parts, stood
 from app.registry import Registry, open_registry
 from app.settings import Settings
-from app.telemetry import BATCH, HANGS, LATENCY, SCORING, setup_logging
+from app.telemetry import BATCH, HANGS, LATENCY, SCORING, observe
 from app.topics import TOPICS, Topic, agent_topics
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ async def run(names: Sequence[str], settings: Settings) -> None:
     Exits with `EXIT_STUCK` or `EXIT_HUNG` when the process should be replaced. Raises `ConfigurationError` for a name
     nobody bears, `ArtifactError` for a model that is missing or altered, and what ended an agent.
     """
-    setup_logging(settings.log_level)
+    observe(settings)
     registry = open_registry(settings)
     ready = [load(find(name), registry) for name in names]
     own = (agent_topics(each.agent.name, stateful=each.agent.state is not None) for each in ready)

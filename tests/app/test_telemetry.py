@@ -2,7 +2,12 @@
 
 import logging
 
-from app.telemetry import Sparing
+import httpx
+import pytest
+
+from app.errors import ConfigurationError
+from app.services.process import free_port
+from app.telemetry import HANGS, Sparing, expose
 from app.testing import Clock
 
 
@@ -42,3 +47,17 @@ def test_a_message_with_a_percent_sign_of_its_own_stays_whole() -> None:
         record = _record("100% gone")
         assert sparing.filter(record)
         assert record.getMessage().startswith("100% gone")
+
+
+def test_counters_are_told_to_whoever_asks_and_a_second_worker_has_the_next_port() -> None:
+    HANGS.labels("told").inc(3)
+    port = free_port()
+    first, second = expose("127.0.0.1", port), expose("127.0.0.1", port)
+    assert port <= first < second
+    for each in (first, second):
+        assert 'millrace_hangs_total{agent="told"} 3.0' in httpx.get(f"http://127.0.0.1:{each}/metrics").text
+
+
+def test_an_address_that_is_not_ours_is_said_to_be() -> None:
+    with pytest.raises(ConfigurationError, match="MILLRACE_METRICS_PORT"):
+        expose("192.0.2.1", 9100)  # reserved for documentation (RFC 5737): nobody's
