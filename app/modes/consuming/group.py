@@ -1,6 +1,6 @@
 """A consumer group as a function call per batch: `handle` returns, and the batch counts as done.
 
-Used by `app.modes.stream` and `decision.worker`; stands on `app.modes.consuming.transport`.
+Under every worker (`app.modes.stream`, `app.modes.ask`, the decision workers); stands on `app.modes.consuming.transport`.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Faust's aiokafka transport, changed so that what was fetched of a partition reaches the stream as one event.
+"""Faust's aiokafka transport, changed so that what was fetched of a partition is handed on as one, past Faust's stream.
 
 Groups, assignment, rebalancing and flow control stay Faust's; its bookkeeping per message goes (it costs two orders of
 magnitude), and `Progress` keeps account of what may be committed. `app.modes.consuming.group` builds the app and runs it. Written
