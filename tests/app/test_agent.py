@@ -1,12 +1,13 @@
 """An agent is found by its name, and what is wrong with its file is said as it is."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import agents
-from app.agent import Agent, find, names
+from app.agent import Agent, Options, find, names
 from app.errors import ConfigurationError
 
 
@@ -40,3 +41,12 @@ def test_a_file_that_declares_no_agent_of_its_name_says_so(folder: Path) -> None
     (folder / "misnamed.py").write_text("other = 1\n")
     with pytest.raises(ConfigurationError, match=r"agents/misnamed\.py declares no agent `misnamed`"):
         find("misnamed")
+
+
+def test_every_option_of_a_declaration_is_a_field_of_the_agent() -> None:
+    assert set(Options.__annotations__) == {each.name for each in fields(Agent)} - {
+        "name",
+        "consumes",
+        "unit",
+        "features",
+    }
