@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from agents._duplicates_engine import wait_no_longer
+from app.errors import ConfigurationError, ServiceUnavailable
 from app.sql.engine import DATABASE
 from app.sql.tables import ensure
 from app.sql.upserts import inserting
@@ -60,11 +61,17 @@ entries = Table(
 
 
 def create(engine: Engine) -> None:
-    """Create what is missing. Raises `ConfigurationError` for tables that are not as they are now, and `ServiceUnavailable`."""
-    ensure(engine, metadata, DATABASE)
+    """Create what is missing. Raises `ServiceUnavailable`, for tables that are not as they are now, too.
+
+    For this is asked with the first uploads in hand, and they are not to blame.
+    """
+    try:
+        ensure(engine, metadata, DATABASE)
+    except ConfigurationError as error:
+        raise ServiceUnavailable("database", str(error)) from error
     with engine.begin() as connection:
-        first = inserting(connection.dialect)(entries).values(one=1, last=0)
-        connection.execute(first.on_conflict_do_nothing())
+        unless_there = inserting(connection.dialect)(entries).on_conflict_do_nothing()
+        connection.execute(unless_there.values(one=1, last=0))
 
 
 def only_one(connection: Connection) -> int:
