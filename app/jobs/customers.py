@@ -5,7 +5,8 @@ A company's own database takes its place: the two tables (or views of these name
 """
 
 import csv
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -19,11 +20,12 @@ from app.sql.tables import ensure
 
 SETTING = "MILLRACE_CUSTOMERS"
 metadata = MetaData()
+_LONGEST_ID = 64
 
 customers = Table(
     "customers",
     metadata,
-    Column("customer_id", String(64), primary_key=True),
+    Column("customer_id", String(_LONGEST_ID), primary_key=True),
     Column("joined_at", Instant, nullable=False),
     Column("may_contact", Boolean, nullable=False),  # consents to offers
 )
@@ -63,19 +65,38 @@ class Purchase(NamedTuple):
 
 
 def read_log(path: Path) -> Iterator[Purchase]:
-    """The purchases of a log like CDNOW's, in its order. Raises `ConfigurationError` naming the line that is none."""
+    """The purchases of a log like CDNOW's, in its order. Raises `ConfigurationError` naming the line and column that is none."""
+    number = 1
     try:
-        file = path.open(newline="", encoding="utf-8")
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.reader(file)
+            if next(rows, None) != LOG_COLUMNS:
+                raise ConfigurationError(f"{path}: the first line of a purchase log is {','.join(LOG_COLUMNS)}")
+            for number, row in enumerate(rows, 2):  # noqa: B007 - the handler below tells it
+                yield _purchase(row)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from error
-    with file:
-        rows = csv.reader(file)
-        if next(rows, None) != LOG_COLUMNS:
-            raise ConfigurationError(f"{path}: the first line of a purchase log is {','.join(LOG_COLUMNS)}")
-        for number, row in enumerate(rows, 2):
-            try:
-                customer_id, date, quantity, usd = row
-                at = datetime.strptime(date, "%Y-%m-%d").replace(tzinfo=UTC)
-                yield Purchase(customer_id, at, int(quantity), float(usd))
-            except ValueError as error:
-                raise ConfigurationError(f"{path}, line {number}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}, after line {number}: not UTF-8") from error
+    except csv.Error as error:
+        raise ConfigurationError(f"{path}, after line {number}: {error}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path}, line {number}: {error}") from error
+
+
+def _purchase(row: Sequence[str]) -> Purchase:
+    """Raises `ValueError` naming the column."""
+    if len(row) != len(LOG_COLUMNS):
+        raise ValueError(f"{len(row)} columns, not {','.join(LOG_COLUMNS)}")
+    customer_id, date, quantity, usd = row
+    if not 1 <= len(customer_id) <= _LONGEST_ID:
+        raise ValueError(f"customer_id: {customer_id!r} has not 1 to {_LONGEST_ID} characters")
+    try:
+        at = datetime.strptime(date, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise ValueError(f"date: {date!r} is no day such as 1997-01-31") from None
+    if not re.fullmatch(r"[0-9]{1,9}", quantity):
+        raise ValueError(f"cds: {quantity!r} is no number of items")
+    if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]*)?", usd):
+        raise ValueError(f"usd: {usd!r} is no number of dollars")
+    return Purchase(customer_id, at, int(quantity), float(usd))
