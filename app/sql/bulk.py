@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Table, insert
+from sqlalchemy.exc import DBAPIError
 
 from app.sql.prepared import Prepared
 
@@ -19,6 +20,8 @@ _CHUNK = 5000
 def load(connection: Connection, table: Table, rows: Iterable[Row]) -> int:
     """Append rows within the connection's transaction; how many. Memory does not grow with their number.
 
+    Raises `sqlalchemy.exc.DBAPIError` for what the database refuses, and when it goes away.
+
     COPY moves some ten times as many rows a second as INSERT does, for it parses no statement per row.
     """
     if connection.dialect.name == "postgresql":
@@ -30,12 +33,17 @@ def _copy(connection: Connection, table: Table, rows: Iterable[Row]) -> int:
     prepare = connection.dialect.identifier_preparer
     names = ", ".join(prepare.quote(column.name) for column in table.columns)  # of our own tables, quoted
     convert = [column.type.dialect_impl(connection.dialect).bind_processor(connection.dialect) for column in table.c]
+    statement = f"COPY {prepare.format_table(table)} ({names}) FROM STDIN"
     driver: Any = connection.connection.driver_connection
     count = 0
-    with driver.cursor() as cursor, cursor.copy(f"COPY {prepare.format_table(table)} ({names}) FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row([value if bind is None else bind(value) for bind, value in zip(convert, row, strict=True)])
-            count += 1
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                given = zip(convert, row, strict=True)
+                copy.write_row([value if bind is None else bind(value) for bind, value in given])
+                count += 1
+    except connection.dialect.loaded_dbapi.Error as error:  # as SQLAlchemy says it of all it executes itself
+        raise DBAPIError(statement, None, error) from error
     return count
 
 
