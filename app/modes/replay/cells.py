@@ -50,11 +50,15 @@ def cells_as_json(batch: "pa.RecordBatch", tag: str | None) -> list[bytes]:
     typed = lib.RecordBatch.from_arrays(columns, names=batch.schema.names)
     rows = rows_as_json(typed, tag)
     for row in odd:
-        (exact,), (given,) = typed.slice(row, 1).to_pylist(), batch.slice(row, 1).to_pylist()
-        kept = {name: given[name] if given[name] not in _ABSENT else None for name in numbers() & given.keys()}
-        values = {**exact, **{name: text for name, text in kept.items() if exact[name] is None}}
-        rows[row] = event_as_json(values, tag)
+        rows[row] = event_as_json(_as_written(typed.slice(row, 1), batch.slice(row, 1)), tag)
     return rows
+
+
+def _as_written(typed: "pa.RecordBatch", given: "pa.RecordBatch") -> dict[str, Any]:
+    """A row with its numbers, and as text what should be one: the decoder names the field."""
+    (values,), (cells,) = typed.to_pylist(), given.to_pylist()
+    wrong = {name for name in numbers() & cells.keys() if values[name] is None and cells[name] not in _ABSENT}
+    return {name: cells[name] if name in wrong else value for name, value in values.items()}
 
 
 def event_as_json(row: dict[str, Any], tag: str | None) -> bytes:
