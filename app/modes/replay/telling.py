@@ -39,8 +39,8 @@ class Turns:
     """When the state was told of one partition's records: 16 bytes each.
 
     A record without a prediction (a dead letter) comes right before the next that has one, of the same batch as a rule;
-    those before the first, whose predictions the log has forgotten, and those of a time before there were numbers, come
-    first; those behind the last come last. Where that leaves a choice, by time.
+    those before the first, whose predictions the log has forgotten, and those whose predictions say no number come first;
+    those behind the last come last. Where that leaves a choice, by time.
     """
 
     def __init__(self, offsets: Sequence[int], numbers: Sequence[int]) -> None:
