@@ -21,7 +21,9 @@ export function showReport(report, zones) {
   if (!report) return;
   byId("report-tiles").replaceChildren(...tilesOf(report).map(([name, value, tone]) => el("div", {}, el("dt", {}, name), el("dd", { class: tone ?? "" }, value))));
   setText(byId("report-of"), rangeOf(report));
-  for (const slice of ["hour", "zone", "week"]) drawSlice(report, slice, zones);
+  byId("report-charts").hidden = report.errors.length === 0;
+  byId("report-no-error").hidden = report.errors.length > 0;
+  if (report.errors.length > 0) for (const slice of ["hour", "zone", "week"]) drawSlice(report, slice, zones);
   byId("report-actions").replaceChildren(...report.actions.map((row) => actionRow(row, report.unit)));
   const flips = report.flips.map((flip) => flipRow(flip, report.unit));
   byId("report-flips").replaceChildren(...(flips.length > 0 ? flips : [el("tr", {}, el("td", { colspan: 6, class: "muted" }, "none"))]));
@@ -66,7 +68,7 @@ function drawSlice(report, slice, zones) {
   const name = (key) => (slice === "zone" ? zones.find((zone) => String(zone.id) === key)?.name : undefined);
   const points = rows.map(({ key, change, low, high, pairs }) => ({ x: key, name: name(key), mean: change, low, high, n: pairs }));
   const unit = rows[0]?.loss === "squared" ? "change of the Brier score" : `change, ${UNITS[report.unit] ?? report.unit}`;
-  intervals(byId(`chart-${slice}`), `${TITLES[slice]}, change of the error: below zero is better`, AXES[slice], unit, points);
+  intervals(byId(`chart-${slice}`), TITLES[slice], AXES[slice], unit, points);
 }
 
 function actionRow({ was, would_be: wouldBe, n, mean }, unit) {

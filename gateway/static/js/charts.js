@@ -81,6 +81,6 @@ export function intervals(node, title, x, y, points) {
     },
     text: known.map((point) => `${point.name ?? point.x}: ${point.mean.toFixed(3)} over ${point.n}`), hovertemplate: "%{text}<extra></extra>",
   };
-  const heading = known.length > 0 ? title : `${title}: too few outcomes yet`;
+  const heading = known.length > 0 ? `${title}, change of the error: below zero is better` : `${title}: too few outcomes yet`;
   void Plotly.react(node, [drawn], layout(heading, x, y, { xaxis: { type: "category" }, yaxis: { rangemode: "tozero" } }), CONFIG);
 }
