@@ -81,3 +81,13 @@ def test_a_query_that_cannot_be_asked_is_said_in_a_sentence(query: str, url: str
 def test_a_number_of_a_database_stays_one() -> None:
     """PostgreSQL's numeric comes as a Decimal."""
     assert event_as_json({"fare_usd": Decimal("12.50"), "tip_usd": None}, None) == b'{"fare_usd":12.50}'
+
+
+def test_the_words_of_postgresql_are_its_own(postgres: str) -> None:
+    """A cast has two colons, a pattern its percent signs, and `numeric` comes as a Decimal."""
+    query = """
+        SELECT '7'::int AS passengers, 1.50::numeric AS "pickup.lat", 'half %' AS title, 'a:b' AS user_id, NULL AS text
+        WHERE 'half %' LIKE '%f \\%%' ORDER BY 1 -- once
+    """
+    told = {"passengers": 7, "pickup": {"lat": 1.5}, "title": "half %", "user_id": "a:b", "type": TAG}
+    assert rows(QueryTable(query, postgres, TAG)) == [told]
