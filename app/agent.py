@@ -3,8 +3,6 @@
 It knows nothing of Faust: `app/modes` runs it in streaming, request-reply and batch, through the one `score`.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,8 +11,8 @@ from typing import Any, Protocol, Self, TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from app import declared
 from app.boosting import lightgbm_model
-from app.errors import ConfigurationError
 from app.events import OPENING, Event
 from app.predictions import Detail, Stage
 from app.registry import Artifact
@@ -198,15 +196,9 @@ def agent(
 
 def find(name: str) -> Agent:
     """The agent `name` of module `agents.<name>`. Raises `ConfigurationError` that lists the agents there are."""
-    if name not in names():
-        raise ConfigurationError(f"no agent {name!r}; there are: {', '.join(names())}")
-    found = getattr(importlib.import_module(f"agents.{name}"), name, None)
-    if not isinstance(found, Agent):
-        raise ConfigurationError(f"agents/{name}.py declares no agent `{name}`")
-    return found
+    return declared.find("agents", name, Agent, name)
 
 
 def names() -> list[str]:
-    """Every agent there is, by name, without loading any: the modules of `agents` that do not begin with `_`."""
-    modules = pkgutil.iter_modules(importlib.import_module("agents").__path__)
-    return sorted(each.name for each in modules if not each.name.startswith("_") and not each.ispkg)
+    """Every agent there is, by name, without loading any."""
+    return declared.names("agents")

@@ -101,10 +101,11 @@ class Registry:
         wanted = version or CHAMPION
         resolved = index.aliases.get(wanted, wanted)
         if resolved not in index.versions:
-            known = ", ".join([*index.aliases, *index.versions]) or "none"
-            raise ArtifactError(
-                f"model {name} has no version {wanted} in {self.root} (known: {known}): millrace train {name}"
-            )
+            if not index.versions:
+                there = ", ".join(self.names()) or "none"
+                raise ArtifactError(f"no model {name} in {self.root}; there are: {there} (millrace train makes more)")
+            known = ", ".join([*index.aliases, *index.versions])
+            raise ArtifactError(f"model {name} has no version {wanted} in {self.root}; there are: {known}")
         return resolved
 
     def load(self, name: str, version: str | None = None) -> Artifact:

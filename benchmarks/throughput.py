@@ -23,20 +23,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import lightgbm
 import msgspec
-import numpy as np
 import psutil
 import uvloop
 
 from app import embedded, topic_admin
-from app.agent import Agent, Model, agent, find
+from app.agent import Model, find
 from app.boosting import LightGBMModel
 from app.bus import Delivered, KafkaProducer, Outgoing
-from app.errors import ArtifactError
 from app.events import Place, RideRequested
 from app.modes.consuming.lifecycle import settle, together
-from app.modes.stream import Loop, Ready, load
+from app.modes.stream import Loop, load
 from app.registry import open_registry
 from app.settings import Settings, read_settings
 from app.testing import START, outgoing
@@ -95,42 +92,6 @@ class _MeteredProducer(KafkaProducer):
         return delivered
 
 
-def ready(settings: Settings, name: str) -> Ready:
-    """The agent with its model; where that is not trained, a stand-in of 100 trees on six columns."""
-    try:
-        return load(find(name), open_registry(settings))
-    except ArtifactError as error:
-        print(f"{error}; a stand-in takes its place", file=sys.stderr)
-        return Ready(_stand_in(), _boosted(), "stand-in")
-
-
-def _stand_in() -> Agent:
-    def features(events: Sequence[RideRequested]) -> Any:
-        return np.array(
-            [
-                (e.pickup.zone or 0, e.dropoff.zone or 0, e.at.hour, e.at.minute, e.at.weekday(), e.passengers)
-                for e in events
-            ],
-            dtype=np.float64,
-        )
-
-    return agent("standin", consumes=(RideRequested,), unit="min")(features)
-
-
-class _boosted:  # noqa: N801 - it stands where a model's constructor does
-    """LightGBM, 100 trees of 31 leaves, on noise: as slow as a trained one."""
-
-    def __init__(self) -> None:
-        rng = np.random.default_rng(7)
-        columns = rng.random((5000, 6)) * [265, 265, 24, 60, 7, 4]
-        options = {"objective": "regression", "num_leaves": 31, "verbose": -1, "num_threads": 1, "seed": 7}
-        data = lightgbm.Dataset(columns, columns @ rng.random(6) + rng.random(5000) * 100)
-        self._booster = lightgbm.train(options, data, num_boost_round=100)
-
-    def predict(self, features: Any) -> Any:
-        return self._booster.predict(features, num_threads=1)
-
-
 class _Booster:
     """A booster asked as LightGBM's guide shows; the quick way for a single row is ours (`app.boosting`)."""
 
@@ -155,7 +116,7 @@ async def ours(settings: Settings, topic: str, count: int, name: str) -> Measure
     """Our loop, as a worker runs it."""
     meter = _Meter(count)
     producer = _MeteredProducer(str(settings.kafka), meter)
-    made = ready(settings, name)
+    made = load(find(name), open_registry(settings))
     fresh = replace(made, agent=replace(made.agent, name=f"{made.agent.name}.{uuid.uuid4().hex[:8]}"))
     if fresh.agent.state is not None:
         await topic_admin.ensure(settings, [state_topic(fresh.agent.name)])
@@ -194,7 +155,7 @@ async def plain_faust(settings: Settings, topic: str, count: int, name: str) -> 
         model: str
         value: float
 
-    meter, made = _Meter(count), ready(settings, name)
+    meter, made = _Meter(count), load(find(name), open_registry(settings))
     model = _plain(made.model)
     state = made.agent.state() if made.agent.state is not None else None
     app = faust.App(
@@ -282,7 +243,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--events", type=int, default=60_000, help="backlog of our loop")
     parser.add_argument("--baseline-events", type=int, default=10_000, help="backlog of the plain Faust agent")
-    parser.add_argument("--agent", default="duration", help="which model; a stand-in where it is not trained")
+    parser.add_argument("--agent", default="duration", help="which model")
     parser.add_argument("--side", choices=["ours", "faust"], help=argparse.SUPPRESS)
     parser.add_argument("--topic", help=argparse.SUPPRESS)
     chosen = parser.parse_args()

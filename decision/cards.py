@@ -157,7 +157,7 @@ def _reasons(value: float, charge: tuple[float, str, str], action: Action, usd: 
     amount_usd, terminal_id, source = charge
     words, order = _RECKONING[action]
     return (
-        f"looks like fraud ({value:.0%}): ${amount_usd:.2f} at {terminal_id} ({source})",
+        f"fraud risk {value:.0%}: ${amount_usd:.2f} at {terminal_id} ({source})",
         words % tuple([usd[choice] for choice in order]),
     )
 

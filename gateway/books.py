@@ -8,6 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from app.asking.requests import REQUESTS_SUFFIX
+from app.asking.served import members
 from app.errors import ServiceUnavailable
 from app.modes.dlq import GROUP as DLQ_GROUP
 from app.topics import CARD_PREDICTIONS, EVENTS, PREDICTIONS
@@ -58,15 +59,12 @@ class Books:
                 for name, _ in await self._admin.list_consumer_groups()
                 if name.startswith(GROUP_PREFIX) and not name.endswith(REQUESTS_SUFFIX) and name != DLQ_GROUP
             )
-            members = await self._members(names)
+            found = await self._members(names)
             committed = await asyncio.gather(*(self._admin.list_consumer_group_offsets(name) for name in names))
         except (KafkaError, OSError, TimeoutError) as error:
             await self.close()
             raise ServiceUnavailable("kafka", f"it does not answer: {error!r}") from error
-        return [
-            Group(name, members.get(name, 0), _lag(offsets, ends))
-            for name, offsets in zip(names, committed, strict=True)
-        ]
+        return [Group(name, found[name], _lag(offsets, ends)) for name, offsets in zip(names, committed, strict=True)]
 
     async def close(self) -> None:
         consumer, admin, self._consumer, self._admin = self._consumer, self._admin, None, None
@@ -87,7 +85,10 @@ class Books:
     async def _members(self, names: list[str]) -> dict[str, int]:
         """One request per group: aiokafka 0.14 misreads an answer about several (DescribeGroupsResponse_v3)."""
         described = await asyncio.gather(*(self._admin.describe_consumer_groups([name]) for name in names))
-        return {group[1]: len(group[5]) for answers in described for answer in answers for group in answer.groups}
+        found = {name: members(answers) for name, answers in zip(names, described, strict=True)}
+        if unknown := [name for name, count in found.items() if count is None]:
+            raise ServiceUnavailable("kafka", f"it cannot say yet who is in {unknown[0]}")
+        return {name: count for name, count in found.items() if count is not None}
 
     async def _connected(self) -> Any:
         if self._consumer is None:

@@ -4,9 +4,7 @@ A recipe lives in `training/recipes/<model>.py` and is found by that name; it ta
 for (`agents/<model>.py`), so that what is trained is what is served.
 """
 
-import importlib
 import io
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app import declared
 from app.errors import ConfigurationError
 
 SEED = 2023
@@ -129,18 +128,12 @@ def recipe(name: str, *, data: Sequence[str], licence: str) -> Callable[[Callabl
 
 def find(name: str) -> Recipe:
     """The recipe `train` of module `training.recipes.<name>`. Raises `ConfigurationError` that lists what there is."""
-    if name not in names():
-        raise ConfigurationError(f"no recipe {name!r}; there are: {', '.join(names())}")
-    found = importlib.import_module(f"training.recipes.{name}").train
-    if not isinstance(found, Recipe):
-        raise ConfigurationError(f"training/recipes/{name}.py declares no recipe `train`")
-    return found
+    return declared.find("training.recipes", name, Recipe, "train")
 
 
 def names() -> list[str]:
-    """Every recipe there is: the modules of `training.recipes` that do not begin with `_`."""
-    package = importlib.import_module("training.recipes")
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
+    """Every recipe there is, without loading any."""
+    return declared.names("training.recipes")
 
 
 def npz(**arrays: NDArray[Any]) -> bytes:

@@ -4,8 +4,6 @@ As an agent is to events, a job is to the rows of a database as of a time. It kn
 `app.modes.schedule` runs it.
 """
 
-import importlib
-import pkgutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Select, Table
 
+from app import declared
 from app.boosting import LightGBMModel
-from app.errors import ConfigurationError
 from app.registry import Artifact
 from app.sql.bulk import Row
 
@@ -141,18 +139,12 @@ def job(name: str, **options: Any) -> Callable[[Callable[[History], Floats]], Jo
 
 def find(name: str) -> Job:
     """The job `name` of module `agents.jobs.<name>`. Raises `ConfigurationError` that lists the jobs there are."""
-    if name not in names():
-        raise ConfigurationError(f"no job {name!r}; there are: {', '.join(names())}")
-    found = getattr(importlib.import_module(f"agents.jobs.{name}"), name, None)
-    if not isinstance(found, Job):
-        raise ConfigurationError(f"agents/jobs/{name}.py declares no job `{name}`")
-    return found
+    return declared.find("agents.jobs", name, Job, name)
 
 
 def names() -> list[str]:
-    """Every job there is, without loading any: the modules of `agents.jobs` that do not begin with `_`."""
-    modules = pkgutil.iter_modules(importlib.import_module("agents.jobs").__path__)
-    return sorted(module.name for module in modules if not module.name.startswith("_"))
+    """Every job there is, without loading any."""
+    return declared.names("agents.jobs")
 
 
 class ExplainedBooster(LightGBMModel):

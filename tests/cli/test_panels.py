@@ -106,10 +106,10 @@ def test_the_age_of_a_recorded_event_is_no_latency() -> None:
 
 
 def test_a_payment_that_is_held_has_a_place_of_its_own() -> None:
-    charge = decision("run-000000000123", kind="transaction", action="block", reasons=("looks like fraud (95%)",))
+    charge = decision("run-000000000123", kind="transaction", action="block", reasons=("fraud risk 95%",))
     text = rendered(panels.screen(picture(held=(charge,)), 150, 42), 150, 42)
     (shown,) = (line for line in text.splitlines() if " card " in line)
-    assert "…00000000123 block    looks like fraud (95%)" in shown
+    assert "…00000000123 block    fraud risk 95%" in shown
     assert "Card payments held" in text
     assert "Card payments held" not in rendered(panels.screen(picture(held=(charge,)), 80, 24), 80, 24)
 

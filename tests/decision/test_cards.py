@@ -68,7 +68,7 @@ def test_a_decision_is_a_function_of_its_prediction_alone() -> None:
 def test_what_is_held_says_what_and_why() -> None:
     (decision,) = judged(prediction(value=0.9, amount=75.0))
     assert decision.reasons == (
-        "looks like fraud (90%): $75.00 at till-1 (pos)",
+        "fraud risk 90%: $75.00 at till-1 (pos)",
         "to block costs $5.00 on average; to allow 90.00, to review 14.00",
     )
     assert decision.predictions[0].detail == {"amount_usd": 75.0, "terminal_id": "till-1", "source": "pos"}

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 _offset = attrgetter("offset")
 
 UNSETTLED = 4096
-"""Batches of a partition that are looked back on. What is committed every quarter of a second is never so many, and a
+"""Batches of a partition that are looked back on. What is committed every second is never so many, and a
 worker that is stuck is replaced after a minute."""
 
 
