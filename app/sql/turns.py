@@ -1,7 +1,7 @@
 """Writers of one SQLite file, one after the other, each woken when its turn has come.
 
 A writer that finds the file locked sleeps and looks again, by SQLite's own rule up to a tenth of a second later, and the
-others go on meanwhile: two workers of a replay did no more than one. Below `app.sql.replays`.
+others go on meanwhile: two workers of a replay of `cancellation` did no more than one. Below `app.sql.replays`.
 """
 
 import fcntl

@@ -22,7 +22,7 @@ from app.modes.replay.targets import Target, TopicTarget
 from app.modes.scoring.state import compressed
 from app.modes.stream import Ready
 
-_LOOK_S = 0.5
+_LOOK_S = 0.1
 """How often a worker with nothing to do looks whether a lane has become free."""
 
 
