@@ -63,7 +63,7 @@ def test_what_the_index_does_not_know_is_not_loaded(registry: Registry, version:
     stray = registry.root / "eta" / "7"
     stray.mkdir(parents=True)
     (stray / "manifest.json").write_text("{}")
-    with pytest.raises(ArtifactError, match=r"no model eta in .*; there are: none .millrace train"):
+    with pytest.raises(ArtifactError, match=r"no model eta in .*: millrace train eta makes it; there are: none"):
         registry.load("eta", version)
     with pytest.raises(ArtifactError):
         registry.promote("eta", "7")
