@@ -103,7 +103,9 @@ class Registry:
         if resolved not in index.versions:
             if not index.versions:
                 there = ", ".join(self.names()) or "none"
-                raise ArtifactError(f"no model {name} in {self.root}: millrace train {name} makes it; there are: {there}")
+                raise ArtifactError(
+                    f"no model {name} in {self.root}: millrace train {name} makes it; there are: {there}"
+                )
             known = ", ".join([*index.aliases, *index.versions])
             raise ArtifactError(f"model {name} has no version {wanted} in {self.root}; there are: {known}")
         return resolved
