@@ -85,10 +85,12 @@ class Books:
     async def _members(self, names: list[str]) -> dict[str, int]:
         """One request per group: aiokafka 0.14 misreads an answer about several (DescribeGroupsResponse_v3)."""
         described = await asyncio.gather(*(self._admin.describe_consumer_groups([name]) for name in names))
-        found = {name: members(answers) for name, answers in zip(names, described, strict=True)}
-        if unknown := [name for name, count in found.items() if count is None]:
-            raise ServiceUnavailable("kafka", f"it cannot say yet who is in {unknown[0]}")
-        return {name: count for name, count in found.items() if count is not None}
+        found = {}
+        for name, answers in zip(names, described, strict=True):
+            if (count := members(answers)) is None:
+                raise ServiceUnavailable("kafka", f"it cannot say yet who is in {name}")
+            found[name] = count
+        return found
 
     async def _connected(self) -> Any:
         if self._consumer is None:

@@ -6,8 +6,8 @@ from typing import ClassVar, Self
 
 from sqlalchemy import Connection, Engine, MetaData
 
-from app.sql.engine import DATABASE, answering, engine_for
-from app.sql.tables import ensure
+from app.sql.engine import DATABASE, answering, beside, engine_for
+from app.sql.tables import ANOTHER, ensure
 
 
 class Database:
@@ -17,6 +17,10 @@ class Database:
     """
 
     tables: ClassVar[MetaData]
+    beside: ClassVar[str] = ""
+    """Its name, where it is not the database at the url but one beside that; see `app.sql.engine.beside`."""
+    remedy: ClassVar[str] = ANOTHER
+    """What to do about tables that are not ours as they are now."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -28,9 +32,13 @@ class Database:
         Raises `ConfigurationError` for a url nobody understands, and for tables that are not ours as they are now, and
         `ServiceUnavailable`.
         """
-        engine = engine_for(url)
-        ensure(engine, cls.tables, DATABASE)
-        return cls(engine)
+        return cls(cls._connect(url))
+
+    @classmethod
+    def _connect(cls, url: str) -> Engine:
+        engine = engine_for(beside(url, cls.beside) if cls.beside else url)
+        ensure(engine, cls.tables, DATABASE, cls.remedy)
+        return engine
 
     def close(self) -> None:
         self.engine.dispose()

@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.clock import utc_now
 from app.sql.database import Database
-from app.sql.engine import DATABASE, answering, engine_for
+from app.sql.engine import answering
 from app.sql.run_schema import (
     DONE,
     FAILED,
@@ -31,7 +31,6 @@ from app.sql.run_schema import (
     runs,
     schedules,
 )
-from app.sql.tables import ensure
 from app.sql.upserts import inserting
 
 LEASE = timedelta(seconds=60)
@@ -85,9 +84,7 @@ class Runs(Database):
     @classmethod
     def open(cls, url: str, lease: timedelta = LEASE) -> Self:
         """Connect and create what is missing. Raises `ConfigurationError` for a url or tables that are not as they must be."""
-        engine = engine_for(url)
-        ensure(engine, cls.tables, DATABASE)
-        return cls(engine, lease)
+        return cls(cls._connect(url), lease)
 
     def get(self, job: str, as_of: datetime) -> Run | None:
         with self.connected() as connection:

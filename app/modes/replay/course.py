@@ -9,7 +9,7 @@ which reads along it, and `app.modes.replay.retrace`, which compares.
 import logging
 from bisect import bisect_left
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from operator import attrgetter
 from typing import NamedTuple
@@ -163,7 +163,7 @@ async def stages(brokers: str, order: Order, span: Span, astray: Astray) -> Asyn
         for record, answered in zip(records, messages, strict=True):
             if answered is not None and answered.offset:
                 place, end = Place(answered.topic, answered.partition), answered.offset[-1] + 1
-                stage = stage_of(record, place, answered.offset[0], end, span)
+                stage = stage_of(record, place, answered.offset[0], end, last)
                 if stage is not None and not astray.takes(record, stage.stood, last):
                     yield stage
 
@@ -181,13 +181,12 @@ async def settled(all_stages: AsyncIterator[Stage], within: int = UNSETTLED) -> 
         yield stage
 
 
-def stage_of(record: Record, place: Place, first: int, end: int, span: Span) -> Stage | None:
-    """Where the state stood before this batch of answers; `None` where it does not say, or it is none of the span's."""
+def stage_of(record: Record, place: Place, first: int, end: int, known: Collection[Place]) -> Stage | None:
+    """Where the state stood before this batch of answers; `None` where it does not say, or it is of none of the `known` places."""
     try:
         told = stands(record.headers)
     except InvalidMessage:
         return None  # anybody may write to a topic
-    known = ends(span)
     if told is None or place not in known:
         return None
     stood = {Place(*where): offset for where, offset in told.items()}

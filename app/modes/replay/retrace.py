@@ -100,7 +100,7 @@ class _Heard:
         table = tabling.sorted()
         if not len(table.offsets):
             return None
-        stage = stage_of(record, place, int(table.offsets[0]), int(table.offsets[-1]) + 1, self._span)
+        stage = stage_of(record, place, int(table.offsets[0]), int(table.offsets[-1]) + 1, self._ends)
         if stage is not None and self._found.astray.takes(record, stage.stood, self._ends):
             return None
         if message.version == self._found.version and stage is not None:

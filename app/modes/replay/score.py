@@ -36,20 +36,15 @@ def load(chosen: Chosen, registry: Registry) -> Ready:
     return Ready(agent, agent.load(artifact), artifact.version)
 
 
-class Afresh:
+class Afresh(Plain):
     """The memory of a stateful agent over events that rest on no state: each call begins with an empty one."""
 
     def __init__(self, agent: Agent, kind: type[State]) -> None:
-        self._agent, self._kind = agent, kind
+        super().__init__(agent)
+        self._kind = kind
 
     def extract(self, events: Sequence[Event]) -> Features:
         return self._agent.extract(events, self._kind())
-
-    def keep(self, events: Sequence[Event]) -> None:
-        """Nothing is remembered."""
-
-    def undo(self) -> None:
-        """Nothing to take back."""
 
 
 def memory_of(agent: Agent, private: Path, name: str, state: bytes | None = None, *, remembers: bool = True) -> Memory:
@@ -58,10 +53,9 @@ def memory_of(agent: Agent, private: Path, name: str, state: bytes | None = None
     The live memory is not touched: events of the past would be entered into it as if they happened now. A span says
     whether its events want a state at all (`Span.state`).
     """
-    if agent.state is not None and not remembers:
-        return Afresh(agent, agent.state)
     if agent.state is not None:
-        return Fold(agent, agent.state, None if state is None else zlib.decompress(state))
+        before = None if state is None else zlib.decompress(state)
+        return Fold(agent, agent.state, before) if remembers else Afresh(agent, agent.state)
     if agent.shared is None:
         return Plain(agent)
     private.mkdir(parents=True, exist_ok=True)
@@ -101,6 +95,8 @@ class Scoring:
 
     def close(self) -> None:
         self._scorer.close()
+        if isinstance(self._memory, Plain):
+            self._memory.close()
 
     def pieces(self, position: int) -> AsyncGenerator[Piece, None]:
         """The span from a position on; while one piece is worked on, the next is read and decoded."""

@@ -1,10 +1,9 @@
 """Many rows at once, on both databases."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from sqlalchemy import Column, Engine, Integer, LargeBinary, MetaData, Table, create_engine, select
+from sqlalchemy import Column, Engine, Integer, LargeBinary, MetaData, Table, select
 
 from app.errors import ServiceUnavailable
 from app.sql.bulk import load
@@ -15,13 +14,6 @@ THINGS = Table(
     "things", MetaData(), Column("id", Integer, primary_key=True), Column("at", Instant), Column("value", LargeBinary)
 )
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def engine(database: str) -> Iterator[Engine]:
-    engine = create_engine(database)
-    yield engine
-    engine.dispose()
 
 
 def test_rows_come_back_as_they_were_given_and_are_counted(engine: Engine) -> None:

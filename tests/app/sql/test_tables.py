@@ -1,10 +1,9 @@
 """Tables are created and completed, and refused when they are not ours as they are now; on both databases."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, create_engine, insert, inspect, select, text
+from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, insert, inspect, select, text
 
 from app.errors import ConfigurationError
 from app.sql.tables import check, ensure
@@ -20,13 +19,6 @@ NAMED = things(Column("name", String(9), nullable=False))
 COLOURED = things(
     Column("name", String(9), nullable=False), Column("colour", String(9), nullable=False, server_default="red")
 )
-
-
-@pytest.fixture
-def engine(database: str) -> Iterator[Engine]:
-    engine = create_engine(database)
-    yield engine
-    engine.dispose()
 
 
 def test_a_column_with_a_default_is_added_to_a_table_of_before(engine: Engine) -> None:

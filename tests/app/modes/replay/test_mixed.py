@@ -280,18 +280,18 @@ def stage(topic: str, end: int, **before: int) -> Stage:
 @pytest.mark.parametrize("stood", [b"{", b"[]", b'{"a/0": "x"}', b'{"a/b": 1}', b"\xff", None])
 def test_predictions_that_do_not_say_where_a_state_stood(stood: bytes | None) -> None:
     record = Record("p", 0, 0, 0, None, b"", () if stood is None else ((STANDS, stood),))
-    assert stage_of(record, Place("a", 0), 0, 1, Span((Part("a", 0, 0, 0, 9),))) is None
+    assert stage_of(record, Place("a", 0), 0, 1, ends(Span((Part("a", 0, 0, 0, 9),)))) is None
 
 
 @pytest.mark.parametrize("offset", [-1, 10, 10**15, 10**25])
 def test_a_place_that_there_is_not_is_astray(offset: int) -> None:
     record = Record("p", 0, 4, 0, None, b"", ((STANDS, b'{"a/0": 0, "b/1": %d}' % offset),))
     span = Span((Part("a", 0, 0, 0, 9), Part("b", 1, 0, 0, 9)))
-    astray, forged = Astray(), stage_of(record, Place("a", 0), 0, 1, span)
+    astray, forged = Astray(), stage_of(record, Place("a", 0), 0, 1, ends(span))
     assert forged is not None
     assert astray.takes(record, forged.stood, ends(span))
     assert f"p/0@4 says that its state had come to {offset} on b/1, which ends at 9" in astray.first
-    honest = stage_of(record._replace(headers=((STANDS, b'{"b/1": 9}'),)), Place("a", 0), 3, 9, span)
+    honest = stage_of(record._replace(headers=((STANDS, b'{"b/1": 9}'),)), Place("a", 0), 3, 9, ends(span))
     assert honest == Stage(Place("a", 0), {Place("a", 0): 3, Place("b", 1): 9}, 9)
     assert not astray.takes(record, honest.stood, ends(span))
     assert astray.takes(record, honest._replace(end=offset).stood, ends(span))
