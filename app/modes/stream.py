@@ -200,8 +200,12 @@ class Loop:
         where = TopicPartition(batch.topic, batch.partition)
         fold = await self._fold(batch.partition) if self._snapshots is not None else None
         records = batch.records if fold is None else fold.unseen(batch.records)
-        for part in parts(records, self._agent.max_batch):
-            await self._answer(batch.topic, part, fold or self._plain)
+        try:
+            for part in parts(records, self._agent.max_batch):
+                await self._answer(batch.topic, part, fold or self._plain)
+        except BaseException:
+            self._folds.pop(batch.partition, None)  # it is ahead of what was delivered, and must be in no snapshot
+            raise
         if fold is not None:
             fold.seen(where, batch.next_offset)
         if self._scorer.hangs >= MAX_HANGS:
@@ -247,8 +251,9 @@ class Loop:
         """Deliver the snapshots that are due, and let everything be committed: what follows a snapshot is read again."""
         assert self._snapshots is not None  # noqa: S101 - only asked of a stateful agent
         for partition in {where.partition for where in offsets}:
-            if last_chance or self._folds[partition].due:
-                await self._snapshots.save(partition, self._folds[partition])
+            fold = self._folds.get(partition)
+            if fold is not None and (last_chance or fold.due):
+                await self._snapshots.save(partition, fold)
         return offsets
 
     async def _forget(self, partitions: frozenset[TopicPartition]) -> None:  # noqa: ARG002 - a rebalance revokes all

@@ -5,7 +5,8 @@ with few records only.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
@@ -47,20 +48,32 @@ class Hearing:
             raise ServiceUnavailable("kafka", f"{type(error).__name__}: {error}") from error
 
     async def run(self) -> None:
-        """Tell of what comes, until cancelled. An outage of the broker is waited for, as in a group."""
+        """Tell of what comes, until cancelled; what has been fetched is told to its end, as a group finishes what is in hand.
+
+        Cut short, a state would have taken in what its offsets do not say, and its last snapshot would count that twice. An
+        outage of the broker is waited for, as in a group.
+        """
         assert self._consumer is not None  # noqa: S101 - started first
         try:
             while True:
                 fetched = await self._consumer.getmany(timeout_ms=_WAIT_MS)
-                for where, records in fetched.items():
-                    await self._tell(
-                        [
-                            Record(where.topic, where.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
-                            for r in records
-                        ]
-                    )
+                telling = asyncio.create_task(self._tell_of(fetched))
+                try:
+                    await asyncio.shield(telling)
+                except asyncio.CancelledError:
+                    await telling
+                    raise
         finally:
             await self.close()
+
+    async def _tell_of(self, fetched: Mapping[TopicPartition, Sequence[Any]]) -> None:
+        for where, records in fetched.items():
+            await self._tell(
+                [
+                    Record(where.topic, where.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
+                    for r in records
+                ]
+            )
 
     async def close(self) -> None:
         if self._consumer is not None:

@@ -211,7 +211,7 @@ class Snapshots:
             events = [message for message in messages if message is not None and self._agent.sees(message)]
             if events:
                 await self._scorer.score(events, fold)
-        fold.seen(where, records[-1].offset + 1)
+            fold.seen(where, part[-1].offset + 1)
 
 
 def stood(records: Sequence[Outgoing], fold: Fold) -> list[Outgoing]:

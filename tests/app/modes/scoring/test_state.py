@@ -2,8 +2,10 @@
 
 import asyncio
 import random
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from subprocess import Popen
 from types import ModuleType
@@ -15,12 +17,13 @@ from aiokafka.structs import TopicPartition
 
 from agents._cards import Cards
 from app import topic_admin
-from app.bus import Outgoing
+from app.bus import Delivered, Outgoing, Producer
 from app.codec import Decoder
-from app.errors import MillraceError
+from app.errors import MillraceError, ServiceUnavailable
 from app.events import AnyTransaction, FraudReported, TransactionMade
 from app.modes.consuming.read import reader
 from app.modes.scoring.state import _REMEMBERED, Fold, Snapshots, Sources
+from app.modes.stream import Loop, Ready
 from app.predictions import PredictionBatch
 from app.testing import Events, outgoing
 from app.topics import CARD_PREDICTIONS, Topic, state_topic
@@ -97,6 +100,10 @@ class Bank:
         cards.extract(self._reports)
         return cards
 
+    def loop_that_commits_at_its_end(self, ready: Ready, producer: Producer) -> Loop:
+        settings = self.stage.settings.model_copy(update={"commit_interval": timedelta(minutes=5)})
+        return Loop(ready, self.consumed, producer, settings, hears=self.heard)
+
     def snapshots(self) -> Snapshots:
         settings, agent = self.stage.settings, self.worker.cards(self.stage.name).agent
         sources = Sources(self.consumed, self.heard, settings.partitions)
@@ -108,6 +115,34 @@ class Bank:
             async with reader(self.stage.settings.kafka, topic.name, partition) as source:
                 ends[TopicPartition(topic.name, partition)] = (await source.bounds())[1]
         return ends
+
+    async def equals_undisturbed(self) -> list[Fold]:
+        """From the snapshots there are, every partition comes to what one fold over everything is."""
+        snapshots, folds = self.snapshots(), list[Fold]()
+        for partition in range(self.stage.settings.partitions):
+            fold = await snapshots.restore(partition, await self.ends(partition))
+            assert fold.dump() == (await self.undisturbed(partition)).dump()
+            folds.append(fold)
+        snapshots.close()
+        return folds
+
+
+class _Failing:
+    """A producer that loses its broker for predictions alone."""
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer, self.fails = producer, False
+
+    async def send(self, records: Sequence[Outgoing]) -> Sequence[Delivered]:
+        if self.fails and any(record.topic == CARD_PREDICTIONS.name for record in records):
+            raise ServiceUnavailable("kafka", "it is away")
+        return await self._producer.send(records)
+
+    async def post(self, records: Sequence[Outgoing]) -> None:
+        await self._producer.post(records)
+
+    async def close(self) -> None:
+        """The stage's own goes on."""
 
 
 @pytest_asyncio.fixture
@@ -135,12 +170,7 @@ async def test_kill_9_leaves_the_cards_as_an_undisturbed_run_would(
 
     assert await bank.answered() == {event.event_id for event in [*first, *second]}
     assert await bank.stage.committed() == 2000
-    snapshots = bank.snapshots()
-    for partition in range(bank.stage.settings.partitions):
-        fold = await snapshots.restore(partition, await bank.ends(partition))
-        assert fold.dump() == (await bank.undisturbed(partition)).dump()
-        assert fold.saved is not None  # it did not begin from nothing
-    snapshots.close()
+    assert all(fold.saved is not None for fold in await bank.equals_undisturbed())  # none began from nothing
 
 
 @pytest.mark.parametrize(
@@ -189,6 +219,37 @@ async def test_a_report_reaches_the_state_of_every_partition_while_it_runs(bank:
             assert asyncio.get_running_loop().time() < deadline
             await asyncio.sleep(0.01)
         assert len(loop._folds) == stage.settings.partitions
+
+
+async def test_a_report_that_is_being_heard_as_the_worker_stops_is_counted_once(bank: Bank) -> None:
+    ready, made, hearing = bank.worker.cards(bank.stage.name), bank.made(60), threading.Event()
+
+    def features(events: Sequence[Any], state: Any) -> Any:
+        found = ready.agent.features(events, state)
+        if isinstance(events[0], FraudReported):
+            hearing.set()
+            time.sleep(0.2)
+        return found
+
+    slow = replace(ready, agent=replace(ready.agent, features=features))
+    async with bank.stage.running(bank.loop_that_commits_at_its_end(slow, bank.stage.producer)):
+        await bank.put(made)
+        await bank.until(60)
+        await bank.put(bank.reports(made[:1]))
+        assert await asyncio.to_thread(hearing.wait, 20)
+    await bank.equals_undisturbed()
+
+
+async def test_what_was_scored_but_not_delivered_is_in_no_snapshot(bank: Bank) -> None:
+    ready, made, failing = bank.worker.cards(bank.stage.name), bank.made(120), _Failing(bank.stage.producer)
+    async with bank.stage.running(bank.loop_that_commits_at_its_end(ready, failing)) as task:
+        await bank.put(made[:60])
+        await bank.until(60)
+        failing.fails = True
+        await bank.put(made[60:])
+        with pytest.raises(MillraceError, match="away"):
+            await task
+    await bank.equals_undisturbed()
 
 
 async def test_a_snapshot_that_was_written_over_by_an_older_one_is_caught_up_with(bank: Bank) -> None:
