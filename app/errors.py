@@ -51,6 +51,21 @@ class ServiceUnavailable(MillraceError):
         super().__init__(f"{part}: {problem}")
 
 
+class TooFewBrokers(ServiceUnavailable):
+    """Fewer brokers are up than a topic is to have replicas: perhaps the others are just starting.
+
+    Attributes:
+        up: how many; `None` where only the controller knows.
+    """
+
+    def __init__(self, wanted: int, up: int | None) -> None:
+        self.up = up
+        seen = "too few brokers are" if up is None else "1 broker is" if up == 1 else f"{up} brokers are"
+        super().__init__(
+            "kafka", f"{seen} up, and MILLRACE_REPLICATION={wanted} takes {wanted}: start more, or lower it"
+        )
+
+
 class DeliveryFailed(ServiceUnavailable):
     """Kafka did not acknowledge a record in time: its fate is unknown, so send it again with the same event id."""
 

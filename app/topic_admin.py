@@ -4,22 +4,23 @@ Called by whoever starts a system, before any worker; `millrace topics` shows wh
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import InvalidReplicationFactorError, TopicAlreadyExistsError, for_code
 
-from app.errors import ServiceUnavailable, TopicMismatch
+from app.brokers import REQUEST_MS, RETRY_S, connected
+from app.errors import TooFewBrokers, TopicMismatch
 from app.settings import Settings
 from app.topics import TOPICS, Cluster, Found, Topic, missing
 
-_REQUEST_MS = 10_000
+log = logging.getLogger(__name__)
+
 _POLL_S = 0.05
-_RETRY_S = 0.5
 
 
 async def ensure(
@@ -28,60 +29,41 @@ async def ensure(
     """Create what is missing of the table and of `states`, check what exists. Returns what there is afterwards.
 
     `states` are the state topics of the agents at hand, see `state_topic`; `within` is how long the brokers may take, all
-    in all: they may just be starting.
+    in all: they may just be starting, one after another.
 
-    Raises `TopicMismatch`, and `ServiceUnavailable` when the brokers do not answer in time.
+    Raises `TopicMismatch`, and `ServiceUnavailable` when the brokers do not answer in time, or too few of them are up.
     """
-    wanted = [*TOPICS, *states]
-    async with _admin(settings, within, patience=within) as admin:
-        while True:
+    deadline = asyncio.get_running_loop().time() + within.total_seconds()
+    async with connected(settings.kafka or "", within, patience=within) as admin:
+        return await _ensure(admin, [*TOPICS, *states], settings, deadline)
+
+
+async def _ensure(admin: AIOKafkaAdminClient, wanted: Sequence[Topic], settings: Settings, deadline: float) -> Cluster:
+    """`deadline` by the loop's clock."""
+    waiting: str | None = None
+    while True:
+        try:
             cluster = await _describe(admin, wanted)
             absent = missing(wanted, cluster, settings)
             if not absent:
                 return cluster
             await _create(admin, absent, settings)
             await asyncio.sleep(_POLL_S)  # the controller has them; the broker we ask may learn of them a moment later
+        except TooFewBrokers as error:
+            if asyncio.get_running_loop().time() + RETRY_S > deadline:
+                raise
+            if waiting != error.problem:
+                log.warning("waiting for more brokers: %s", error.problem)
+                waiting = error.problem
+            await asyncio.sleep(RETRY_S)
 
 
 async def describe(
     settings: Settings, wanted: Sequence[Topic] = TOPICS, within: timedelta = timedelta(seconds=5)
 ) -> Cluster:
     """What the brokers have: all topics, with the configuration of the wanted. Raises `ServiceUnavailable` at once."""
-    async with _admin(settings, within) as admin:
+    async with connected(settings.kafka or "", within) as admin:
         return await _describe(admin, wanted)
-
-
-@asynccontextmanager
-async def _admin(
-    settings: Settings, within: timedelta, patience: timedelta = timedelta(0)
-) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A connected admin client; everything done with it, connecting included, shares one deadline."""
-    client = AIOKafkaAdminClient(
-        bootstrap_servers=settings.kafka, client_id="millrace-topics", request_timeout_ms=_REQUEST_MS
-    )
-    try:
-        async with asyncio.timeout(within.total_seconds()):
-            await _connect(client, patience)
-            yield client
-    except (TimeoutError, KafkaError) as error:
-        raise ServiceUnavailable(
-            "kafka", f"{settings.kafka} does not answer ({error or 'in time'}): check MILLRACE_KAFKA"
-        ) from error
-    finally:
-        await client.close()
-
-
-async def _connect(client: AIOKafkaAdminClient, patience: timedelta) -> None:
-    """Retries for as long as it may: in a set of containers the broker may be the last to be up."""
-    deadline = asyncio.get_running_loop().time() + patience.total_seconds()
-    while True:
-        try:
-            await client.start()
-            return
-        except KafkaError:
-            if asyncio.get_running_loop().time() + _RETRY_S > deadline:
-                raise
-            await asyncio.sleep(_RETRY_S)
 
 
 async def _describe(admin: AIOKafkaAdminClient, wanted: Sequence[Topic]) -> Cluster:
@@ -117,9 +99,11 @@ async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Topic], settings:
         )
         for topic in topics
     ]
-    response = await admin.create_topics(new, timeout_ms=_REQUEST_MS)
+    response = await admin.create_topics(new, timeout_ms=REQUEST_MS)
     for name, code, *message in response.topic_errors:
         error = for_code(code)
+        if error is InvalidReplicationFactorError:  # the controller counts fewer brokers than the one we ask
+            raise TooFewBrokers(settings.replication, None)
         # There already: another process starts at the same time. Retriable: the controller has just changed; asked again.
         if code and not error.retriable and error is not TopicAlreadyExistsError:
             problem = (message and message[0]) or error.__name__

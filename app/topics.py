@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from app.asking.requests import MAX_REPLY_BYTES, Reply, Request
 from app.decisions import Decision, DecisionBatch
-from app.errors import TopicMismatch
+from app.errors import TooFewBrokers, TopicMismatch
 from app.events import AnyRide, AnyUpload, Event, FraudReported, Kind, RideEvent, Source, TransactionMade
 from app.predictions import Prediction, PredictionBatch
 from app.settings import Settings
@@ -179,7 +179,8 @@ class Cluster:
 def missing(wanted: Iterable[Topic], cluster: Cluster, settings: Settings) -> list[Topic]:
     """Those of the table the cluster does not have yet.
 
-    Raises `TopicMismatch` for the first that exists in a shape that would lose data or hang a worker.
+    Raises `TopicMismatch` for the first that exists in a shape that would lose data or hang a worker, and `TooFewBrokers`
+    when those that are absent could not be created now.
     """
     absent = []
     for topic in wanted:
@@ -189,11 +190,7 @@ def missing(wanted: Iterable[Topic], cluster: Cluster, settings: Settings) -> li
         else:
             _check(topic, found, cluster, settings)
     if absent and settings.replication > cluster.brokers:
-        raise TopicMismatch(
-            absent[0].name,
-            f"it is to have {settings.replication} replicas, and there are {cluster.brokers} brokers",
-            f"start more brokers, or set MILLRACE_REPLICATION={cluster.brokers}",
-        )
+        raise TooFewBrokers(settings.replication, cluster.brokers)
     return absent
 
 

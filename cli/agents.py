@@ -58,30 +58,25 @@ def run_agents(
 
 
 @app.command()
-def health(name: Annotated[str, typer.Argument(help="an agent, or 'decision'")]) -> None:
-    """Whether anybody serves this agent: exit code 0 if its consumer group has members, else 1.
+def health(
+    name: Annotated[str, typer.Argument(help="an agent, or one of the decision workers: 'decision', 'decision.cards'")],
+) -> None:
+    """Whether anybody serves this agent: exit code 0 if its consumer group has members, 1 if not, 2 if the broker cannot say.
 
     For the health checks of containers; a worker that is stuck leaves its group and exits.
     """
     import asyncio
 
-    from app import agent
+    from app import declared  # not `app.agent`, which loads what runs models: this is called every few seconds
+    from app.brokers import workers
     from app.embedded import attached
+    from app.errors import ConfigurationError
     from app.settings import read_settings
 
-    if not name.startswith("decision"):
-        agent.find(name)
+    served = [*declared.names("agents"), "decision", "decision.cards"]
+    if name not in served:
+        raise ConfigurationError(f"nobody is called {name!r}; there are: {', '.join(served)}")
     settings = attached(read_settings(), parts=("kafka",))
-    members = asyncio.run(_members(settings.kafka or "", f"millrace.{name}"))
+    members = asyncio.run(workers(settings.kafka or "", f"millrace.{name}"))
     typer.echo(f"{name}: {members} worker{'' if members == 1 else 's'}")
     raise typer.Exit(0 if members else 1)
-
-
-async def _members(kafka: str, group: str) -> int:
-    from gateway.books import Books
-
-    books = Books(kafka)
-    try:
-        return sum(found.members for found in await books.groups(await books.ends()) if found.name == group)
-    finally:
-        await books.close()

@@ -8,7 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from app.asking.requests import REQUESTS_SUFFIX
-from app.asking.served import members
+from app.brokers import members
 from app.errors import ServiceUnavailable
 from app.modes.dlq import GROUP as DLQ_GROUP
 from app.topics import CARD_PREDICTIONS, EVENTS, PREDICTIONS
@@ -83,11 +83,10 @@ class Books:
         ]
 
     async def _members(self, names: list[str]) -> dict[str, int]:
-        """One request per group: aiokafka 0.14 misreads an answer about several (DescribeGroupsResponse_v3)."""
-        described = await asyncio.gather(*(self._admin.describe_consumer_groups([name]) for name in names))
+        counts = await asyncio.gather(*(members(self._admin, name) for name in names))
         found = {}
-        for name, answers in zip(names, described, strict=True):
-            if (count := members(answers)) is None:
+        for name, count in zip(names, counts, strict=True):
+            if count is None:
                 raise ServiceUnavailable("kafka", f"it cannot say yet who is in {name}")
             found[name] = count
         return found

@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from itertools import cycle
-from typing import Any, Protocol
+from typing import Protocol
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from app.asking.requests import request_group
+from app.brokers import members
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +59,11 @@ class Served:
             await self._disconnect()
 
     async def _look(self, agent: str) -> None:
-        """One group a request: aiokafka 0.14 misreads an answer about several (DescribeGroupsResponse_v3)."""
-        admin = await self._connected()
-        found = members(await admin.describe_consumer_groups([request_group(agent)]))
+        found = await members(await self._connected(), request_group(agent))
         if found is not None:
             self._members[agent] = found
 
-    async def _connected(self) -> Any:
+    async def _connected(self) -> AIOKafkaAdminClient:
         if self._admin is None:
             admin = AIOKafkaAdminClient(bootstrap_servers=self._kafka, client_id="millrace.served")
             try:
@@ -79,11 +78,3 @@ class Served:
         admin, self._admin = self._admin, None
         if admin is not None:
             await admin.close()
-
-
-def members(answers: Sequence[Any]) -> int | None:
-    """How many members a group has; `None` while the broker cannot say: it has just started, or the group moves."""
-    described = [group for answer in answers for group in answer.groups]
-    if any(error for error, *_ in described):
-        return None
-    return sum(len(of) for _, _, _, _, _, of, *_ in described)

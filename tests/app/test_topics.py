@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.errors import TopicMismatch
+from app.errors import TooFewBrokers, TopicMismatch
 from app.settings import Settings
 from app.topics import DEAD_LETTERS, PREDICTIONS, RIDES, TOPICS, Cluster, Found, missing, state_topic
 
@@ -52,7 +52,7 @@ def test_fewer_replicas_than_wanted() -> None:
 
 
 def test_more_replicas_than_brokers() -> None:
-    with pytest.raises(TopicMismatch, match="MILLRACE_REPLICATION=2"):
+    with pytest.raises(TooFewBrokers, match="2 brokers are up, and MILLRACE_REPLICATION=3 takes 3"):
         missing([RIDES], cluster(2), settings(replication=3))
 
 
