@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
@@ -32,7 +32,10 @@ CARDS = {
 
 
 class Metrics:
-    """A registry of its own, so that one process can hold several gateways (the tests do)."""
+    """What one gateway counts, and with it what its process counts (`app.telemetry`, memory, processor time).
+
+    They have a registry of their own, so that one process can hold several gateways (the tests do).
+    """
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class Metrics:
     ) -> None:
         self._cards = cards
         self._registry = CollectorRegistry()
+        self._registry.register(REGISTRY)
         self._requests = Counter(
             "millrace_http_requests", "HTTP requests answered", ["method", "route", "status"], registry=self._registry
         )
