@@ -5,15 +5,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import httpx
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from app.errors import ConfigurationError, MillraceError
 from cli.options import Token, Url, gateway_url
+
+if TYPE_CHECKING:
+    import httpx
 
 Json = dict[str, Any]
 
@@ -60,6 +62,8 @@ def ask(
 
       millrace ask eta --wait-decision --json '{"pickup": {"zone": 74}, "dropoff": {"zone": 132}}'
     """
+    import httpx
+
     from app.asking.requests import MAX_ROWS
     from app.settings import read_settings
     from app.tokens import read_secret
@@ -112,7 +116,9 @@ def _parse(text: str, where: str) -> Any:
         raise ConfigurationError(f"{where}: not JSON ({error})") from error
 
 
-def _post(client: httpx.Client, agent: str, instances: Sequence[Json], parameters: dict[str, str]) -> Json:
+def _post(client: "httpx.Client", agent: str, instances: Sequence[Json], parameters: dict[str, str]) -> Json:
+    import httpx
+
     from simulator.errors import AccessRefused, NoGateway
 
     try:

@@ -1,15 +1,13 @@
 """`millrace models`: what the registry holds, and which version is served."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.table import Table
 
-from app.registry import CHAMPION, open_registry
-from app.settings import read_settings
+if TYPE_CHECKING:
+    from app.registry import Registry
 
 app = typer.Typer(no_args_is_help=True, help="List the models and their versions, show a card, promote a version.")
 console = Console()
@@ -21,7 +19,7 @@ Version = Annotated[str | None, typer.Option(help="a version or an alias; the ch
 @app.command("list")
 def list_models(as_json: Json = False) -> None:
     """Every model: its versions, its aliases, its size, every file checked."""
-    registry = open_registry(read_settings())
+    registry = _registry()
     rows: list[dict[str, Any]] = []
     for name in registry.names():
         index = registry.index(name)
@@ -31,7 +29,7 @@ def list_models(as_json: Json = False) -> None:
             size = sum(file.stat().st_size for file in artifact.directory.iterdir())
             rows.append({"model": name, "version": version, "aliases": aliases, "bytes": size})
     if as_json:
-        typer.echo(msgspec.json.encode(rows))
+        _say_json(rows)
         return
     table = Table("model", "version", "alias", title=f"Models in {registry.root}", title_justify="left")
     table.add_column("size", justify="right")
@@ -43,15 +41,17 @@ def list_models(as_json: Json = False) -> None:
 @app.command()
 def card(name: str, version: Version = None) -> None:
     """The model card: what it does, how well, from which data, and where not to trust it."""
-    console.print(Markdown(open_registry(read_settings()).load(name, version).card()))
+    from rich.markdown import Markdown
+
+    console.print(Markdown(_registry().load(name, version).card()))
 
 
 @app.command()
 def metrics(name: str, version: Version = None, as_json: Json = False) -> None:
     """The figures it was registered with, beside their baselines and references."""
-    recorded = open_registry(read_settings()).load(name, version).manifest["metrics"]
+    recorded = _registry().load(name, version).manifest["metrics"]
     if as_json:
-        typer.echo(msgspec.json.encode(recorded))
+        _say_json(recorded)
         return
     table = Table("measure", "split", "ours", "baseline", "reference", title=name, title_justify="left")
     for metric in recorded:
@@ -62,8 +62,28 @@ def metrics(name: str, version: Version = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def promote(name: str, version: str, alias: Annotated[str, typer.Option(help="which alias")] = CHAMPION) -> None:
+def promote(
+    name: str,
+    version: str,
+    alias: Annotated[str | None, typer.Option(help="which alias; the champion by default")] = None,
+) -> None:
     """Serve this version from now on: workers started after this load it."""
-    registry = open_registry(read_settings())
+    from app.registry import CHAMPION
+
+    registry, alias = _registry(), alias or CHAMPION
     registry.promote(name, version, alias)
     console.print(f"{name}: {alias} is version {registry.resolve(name, alias)}")
+
+
+def _registry() -> "Registry":
+    """Loaded when a command is run: numpy comes with it, and `millrace --help` shall answer at once."""
+    from app.registry import open_registry
+    from app.settings import read_settings
+
+    return open_registry(read_settings())
+
+
+def _say_json(what: object) -> None:
+    import msgspec
+
+    typer.echo(msgspec.json.encode(what))

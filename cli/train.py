@@ -10,10 +10,9 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from app.errors import ConfigurationError
-from app.registry import CHAMPION, Registry, open_registry
-from app.settings import read_settings
 
 if TYPE_CHECKING:
+    from app.registry import Registry
     from training.recipe import Metric, Recipe, Trained
 
 console = Console()
@@ -29,6 +28,9 @@ def train(
 
     A sample is measured and shown, but not registered: it is not the model anybody should be served.
     """
+    from app.registry import open_registry
+    from app.settings import read_settings
+
     settings = read_settings() if data is None else read_settings(datasets=data)
     if settings.datasets is None:
         raise ConfigurationError("MILLRACE_DATASETS: name the directory of the data sets (or give --data)")
@@ -40,7 +42,7 @@ def train(
         _train(one, settings.datasets, registry if sample == 1 else None, sample, promote)
 
 
-def _train(recipe: "Recipe", data: Path, registry: Registry | None, sample: float, promote: bool) -> None:
+def _train(recipe: "Recipe", data: Path, registry: "Registry | None", sample: float, promote: bool) -> None:
     from training.recipe import Job
     from training.run import run
 
@@ -65,7 +67,9 @@ def _bar(progress: Progress, task: TaskID, name: str) -> Callable[[str, float], 
     return show
 
 
-def _standing(registry: Registry, name: str, version: str) -> str:
+def _standing(registry: "Registry", name: str, version: str) -> str:
+    from app.registry import CHAMPION
+
     if registry.index(name).aliases[CHAMPION] == version:
         return f"registered as version {version}, {CHAMPION}"
     return f"registered as version {version}; `millrace models promote {name} {version}` serves it"
