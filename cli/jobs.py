@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,7 +12,7 @@ from rich.table import Table
 from sqlalchemy import Engine, select
 
 from app.errors import ConfigurationError, ServiceUnavailable
-from app.sql.engine import answering, engine_for
+from app.sql.engine import engine_for, file_of
 from app.sql.tables import check
 
 if TYPE_CHECKING:
@@ -49,8 +48,8 @@ def _named(url: str) -> Engine:
     from app.jobs.customers import SETTING, metadata
 
     engine = engine_for(url, SETTING)
-    path = engine.url.database
-    if engine.dialect.name == "sqlite" and not (path and Path(path).is_file()):  # which SQLite would create
+    path = file_of(engine.url)
+    if path is not None and not path.is_file():  # which SQLite would create
         raise ConfigurationError(f"{SETTING}: there is no file {path}")
     with suppress(ServiceUnavailable):
         check(engine, metadata, SETTING)
@@ -124,7 +123,7 @@ def top_table(job: "Job", runs: "Runs", as_of: datetime, count: int) -> Table:
         origin = scores.outerjoin(offers, same)
         picked.append(offers.c.offer)
     query = select(*picked).select_from(origin).where(scores.c.as_of == as_of).order_by(scores.c[job.rank].desc())
-    with answering(), runs.engine.connect() as connection:
+    with runs.connected() as connection:
         for subject, value, rank, reasons, *offer in connection.execute(query.limit(count)):
             said = "; ".join(f"{_sign(reason)} {reason['words']}" for reason in msgspec.json.decode(reasons))
             table.add_row(

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Table, func, select
 from app.costs import Costs
 from app.errors import InvalidMessage
 from app.sql.card_figures import WeeklyWorth, weekly
-from app.sql.engine import DATABASE, answering
+from app.sql.engine import DATABASE
 from app.sql.ledger import WeeklyError
 from app.store import Store
 from gateway.problems import Refused
@@ -62,7 +62,7 @@ class BatchReads:
         if order not in (job.rank, "value"):
             raise InvalidMessage(f"expected one of {job.rank}, value", "by")
         table, *others = job.load
-        with answering(), self._runs.engine.connect() as connection:
+        with self._runs.connected() as connection:
             trend = _trend(connection, table, job.rank)
             shown = as_of or (trend[-1]["as_of"] if trend else None)
             totals = next((row for row in trend if row["as_of"] == shown), None)

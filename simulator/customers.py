@@ -16,9 +16,9 @@ from numpy.random import Generator
 from sqlalchemy import Engine, func, select
 
 from app.errors import ConfigurationError
-from app.jobs.customers import customers, purchases, read_log
+from app.jobs.customers import SETTING, customers, purchases, read_log
 from app.sql import bulk
-from app.sql.engine import answering
+from app.sql.engine import answering, whereabouts
 
 PACE_SHAPE, PACE_SCALE_WEEKS = 0.243, 4.414
 GONE_A, GONE_B = 0.793, 2.426
@@ -54,7 +54,7 @@ def fill(engine: Engine, people: People, told: Told) -> tuple[int, int]:
     """Write made-up customers; how many, and how many purchases. Raises `ConfigurationError` where there are some already."""
     rng = np.random.default_rng(people.seed)
     bought = 0
-    with answering(), engine.begin() as connection:
+    with answering(whereabouts(engine.url, SETTING)), engine.begin() as connection:
         _refuse_full(connection)
         for first in range(0, people.count, _AT_ONCE):
             ids = [f"c{number:07}" for number in range(first, min(first + _AT_ONCE, people.count))]
@@ -81,7 +81,7 @@ def load_log(engine: Engine, path: Path, told: Told) -> tuple[int, int]:
     joined: dict[str, datetime] = {}
     for purchase in read_log(path):
         joined[purchase.customer_id] = min(purchase.at, joined.get(purchase.customer_id, purchase.at))
-    with answering(), engine.begin() as connection:
+    with answering(whereabouts(engine.url, SETTING)), engine.begin() as connection:
         _refuse_full(connection)
         bulk.load(connection, customers, ((customer, at, True) for customer, at in joined.items()))
         numbered = ((f"line {number}", *purchase) for number, purchase in enumerate(read_log(path), 2))

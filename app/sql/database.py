@@ -1,12 +1,12 @@
 """A database of ours that is open: what its readers and its writers share."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import ClassVar, Self
 
 from sqlalchemy import Connection, Engine, MetaData
 
-from app.sql.engine import DATABASE, answering, beside, engine_for
+from app.sql.engine import DATABASE, answering, beside, engine_for, whereabouts
 from app.sql.tables import ANOTHER, ensure
 
 
@@ -46,11 +46,15 @@ class Database:
     @contextmanager
     def connected(self) -> Iterator[Connection]:
         """A connection for reading."""
-        with answering(), self.engine.connect() as connection:
+        with self.answering(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A connection whose work is kept whole or not at all."""
-        with answering(), self.engine.begin() as connection:
+        with self.answering(), self.engine.begin() as connection:
             yield connection
+
+    def answering(self) -> AbstractContextManager[None]:
+        """What does not answer in here is `ServiceUnavailable`, naming this database."""
+        return answering(whereabouts(self.engine.url))

@@ -18,7 +18,7 @@ _BUSY_S = 10.0  # transactions here take milliseconds
 
 
 def engine_for(url: str | URL, setting: str = DATABASE, busy_s: float = _BUSY_S) -> Engine:
-    """An engine for the database that `setting` names; connects to nothing yet. On SQLite, a writer waits `busy_s` for another.
+    """An engine for the database that `setting` names; connects to nothing and creates nothing yet. On SQLite, a writer waits `busy_s` for another.
 
     Raises `ConfigurationError` for a url nobody understands.
     """
@@ -26,8 +26,6 @@ def engine_for(url: str | URL, setting: str = DATABASE, busy_s: float = _BUSY_S)
         parsed = make_url(url)
         if parsed.get_backend_name() != "sqlite":
             return create_engine(parsed, pool_pre_ping=True, pool_size=2, max_overflow=8, pool_timeout=_BUSY_S)
-        if parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(parsed, connect_args={"timeout": busy_s})
     event.listen(engine, "connect", _tune_sqlite)
     return engine
@@ -43,20 +41,38 @@ def beside(url: str, name: str) -> URL:
     """
     with _understood(DATABASE):
         parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
+    path = file_of(parsed)
+    if path is None:
         return parsed
-    path = Path(str(parsed.database))
     return parsed.set(database=str(path.with_name(f"{path.stem}-{name}{path.suffix or '.db'}")))
 
 
+def file_of(url: URL) -> Path | None:
+    """The file of an SQLite database; `None` for one in memory, and for a server's.
+
+    >>> file_of(make_url("sqlite:////data/millrace.db"))
+    PosixPath('/data/millrace.db')
+    >>> file_of(make_url("sqlite://")), file_of(make_url("sqlite:///:memory:")), file_of(make_url("postgresql://db/x"))
+    (None, None, None)
+    """
+    in_memory = url.database in (None, "", ":memory:")
+    return None if in_memory or url.get_backend_name() != "sqlite" else Path(str(url.database))
+
+
+def whereabouts(url: URL, setting: str = DATABASE) -> str:
+    """Where to look when this database does not answer: the setting that names it, and its file if it is one."""
+    path = file_of(url)
+    return setting if path is None else f"{setting} ({path})"
+
+
 @contextmanager
-def answering(of: str = "") -> Iterator[None]:
-    """A database that does not answer is our `ServiceUnavailable`; `of` says what it was asked for."""
+def answering(of: str) -> Iterator[None]:
+    """A database that does not answer is our `ServiceUnavailable`, in one line; `of` says which, or what it was asked for."""
     try:
         yield
     except (DBAPIError, PoolTimeout) as error:
         problem = error.orig if isinstance(error, DBAPIError) else error
-        raise ServiceUnavailable("database", f"{of}: {problem}" if of else str(problem)) from error
+        raise ServiceUnavailable("database", f"{of}: {' '.join(str(problem).split())}") from error
 
 
 @contextmanager

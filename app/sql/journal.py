@@ -35,7 +35,7 @@ from app.decisions import Decision
 from app.events import AnyRide
 from app.predictions import Prediction
 from app.sql.database import Database
-from app.sql.engine import engine_for
+from app.sql.engine import engine_for, file_of
 from app.sql.ledger import (
     UNDECIDED,
     Answer,
@@ -100,7 +100,7 @@ class Journal(Database):
         `None` where the database is no file, so that every question is a journey.
         """
         url = self.engine.url
-        return type(self)(engine_for(url, busy_s=0.0)) if url.get_backend_name() == "sqlite" and url.database else None
+        return None if file_of(url) is None else type(self)(engine_for(url, busy_s=0.0))
 
     def load(self, keys: Collection[SubjectKey]) -> list[Subject]:
         """What is known of these subjects; one that was never seen comes back empty, as most do."""

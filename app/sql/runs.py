@@ -18,7 +18,6 @@ from sqlalchemy.exc import IntegrityError
 
 from app.clock import utc_now
 from app.sql.database import Database
-from app.sql.engine import answering
 from app.sql.run_schema import (
     DONE,
     FAILED,
@@ -144,7 +143,7 @@ class Runs(Database):
         self._give_up(job, retries)
         free = and_(runs.c.job == job, or_(and_(runs.c.state == WAITING, runs.c.due_at <= now), self._lost()))
         which = free if as_of is None else and_(free, runs.c.as_of == as_of)
-        with answering(), suppress(IntegrityError), self.engine.begin() as connection:
+        with self.answering(), suppress(IntegrityError), self.engine.begin() as connection:
             found = connection.execute(select(runs).where(which).order_by(runs.c.as_of).limit(1)).first()
             return None if found is None else self._take(connection, _run(found), free)
         return None  # the database refused it: another run of this job is running

@@ -1,11 +1,14 @@
 """Creates the tables of a database of ours, and refuses those that are not as they must be. SQLite or PostgreSQL."""
 
+from contextlib import suppress
+from pathlib import Path
+
 from sqlalchemy import Connection, Engine, MetaData, Table, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateColumn
 
-from app.errors import ConfigurationError, ServiceUnavailable
-from app.sql.engine import answering
+from app.errors import ConfigurationError
+from app.sql.engine import answering, file_of, whereabouts
 
 ANOTHER = "name another database, or delete this one"
 
@@ -21,16 +24,18 @@ def ensure(engine: Engine, metadata: MetaData, setting: str, remedy: str = ANOTH
         setting: which names the database, for the error: "MILLRACE_DATABASE".
         remedy: what to do about tables that are not ours as they are now.
 
-    Raises `ConfigurationError` for a table with other columns or another key, since it would refuse every write, and
-    `ServiceUnavailable`.
+    Raises `ConfigurationError` for a table with other columns or another key, since it would refuse every write, and for
+    a file whose directory cannot be made; and `ServiceUnavailable`.
     """
-    for attempt in range(_TRIES):
-        try:
+    if path := file_of(engine.url):
+        _make(path.parent, setting)
+    with answering(whereabouts(engine.url, setting)):
+        for _ in range(_TRIES - 1):
+            with suppress(DBAPIError):  # whoever lost the race finds it there on the next try
+                _create(engine, metadata)
+                break
+        else:
             _create(engine, metadata)
-            break
-        except DBAPIError as error:  # whoever lost the race finds it there on the next try
-            if attempt + 1 == _TRIES:
-                raise ServiceUnavailable("database", str(error.orig)) from error
     check(engine, metadata, setting, remedy, exactly=True)
 
 
@@ -39,7 +44,7 @@ def check(engine: Engine, metadata: MetaData, setting: str, remedy: str = ANOTHE
 
     Raises `ConfigurationError` where one is not, and `ServiceUnavailable`.
     """
-    with answering(), engine.connect() as connection:
+    with answering(whereabouts(engine.url, setting)), engine.connect() as connection:
         found = inspect(connection)
         for table in metadata.sorted_tables:
             if not found.has_table(table.name):
@@ -55,6 +60,13 @@ def check(engine: Engine, metadata: MetaData, setting: str, remedy: str = ANOTHE
                 raise ConfigurationError(
                     f"{setting}: the table {table.name} was made by another version of Millrace; {remedy}"
                 )
+
+
+def _make(directory: Path, setting: str) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{setting}: {directory} cannot be made: {error.strerror}") from error
 
 
 def _create(engine: Engine, metadata: MetaData) -> None:

@@ -7,9 +7,10 @@ others go on meanwhile: two workers of a replay of `cancellation` did no more th
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from sqlalchemy import URL
+
+from app.sql.engine import file_of
 
 
 @contextmanager
@@ -19,9 +20,10 @@ def turn(url: URL) -> Iterator[None]:
     By a lock on a file beside it, `millrace-replays.db-turn`: to open and close the database file itself would take SQLite's own
     locks away from this process. The system frees the lock when its holder is killed.
     """
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+    path = file_of(url)
+    if path is None:
         yield
         return
-    with Path(f"{url.database}-turn").open("ab") as file:
+    with path.with_name(f"{path.name}-turn").open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

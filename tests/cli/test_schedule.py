@@ -67,8 +67,8 @@ def test_in_a_database_that_was_named_a_job_creates_nothing(tmp_path: Path, word
     environment = {"MILLRACE_DATA_DIR": str(tmp_path), "MILLRACE_CUSTOMERS": f"sqlite:///{theirs}", "COLUMNS": "200"}
     failed = CliRunner().invoke(app, words, env=environment)
     assert str(failed.exception) == f"MILLRACE_CUSTOMERS: there is no file {theirs}"
-    assert not theirs.exists()
-    theirs.parent.mkdir(exist_ok=True)
+    assert not theirs.parent.exists()
+    theirs.parent.mkdir()
     sqlite3.connect(theirs).close()
     theirs.touch()
     failed = CliRunner().invoke(app, words, env=environment)

@@ -17,7 +17,7 @@ from app.jobs.loading import Loading
 from app.modes.scheduling.lease import Lease
 from app.registry import Registry
 from app.sql.bulk import Row
-from app.sql.engine import answering
+from app.sql.engine import answering, whereabouts
 from app.sql.runs import Run, Runs
 
 _ALL = 2**62  # no limit; fits a BIGINT
@@ -85,7 +85,7 @@ class JobRun:
 
     def _count(self) -> int:
         everything = select(func.count()).select_from(self.job.subjects.subquery())
-        with answering(SETTING), self.source.connect() as connection:
+        with answering(whereabouts(self.source.url, SETTING)), self.source.connect() as connection:
             parameters = {"as_of": self.run.as_of, "after": "", "limit": _ALL}
             return int(connection.execute(everything, parameters).scalar_one())
 
@@ -94,7 +94,7 @@ class JobRun:
         after = ""
         while True:
             parameters = {"as_of": self.run.as_of, "after": after, "limit": self.job.chunk}
-            with answering(SETTING), self.source.connect() as connection:
+            with answering(whereabouts(self.source.url, SETTING)), self.source.connect() as connection:
                 ids = list(connection.scalars(self.job.subjects, parameters))
             if not ids:
                 return
@@ -111,7 +111,7 @@ class JobRun:
             raise
         except DBAPIError as error:
             if not isinstance(error, DataError):
-                with answering(SETTING):
+                with answering(whereabouts(self.source.url, SETTING)):
                     raise
             return self._halve(model, version, ids, error)
         except Exception as error:  # the features, the model, or a value the driver cannot read

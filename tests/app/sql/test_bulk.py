@@ -29,5 +29,5 @@ def test_rows_come_back_as_they_were_given_and_are_counted(engine: Engine) -> No
 
 def test_what_the_database_refuses_is_an_error_of_the_database(engine: Engine) -> None:
     THINGS.metadata.create_all(engine)
-    with pytest.raises(ServiceUnavailable, match=r"(?i)unique"), answering(), engine.begin() as connection:
+    with pytest.raises(ServiceUnavailable, match=r"(?i)unique"), answering("it"), engine.begin() as connection:
         load(connection, THINGS, [(1, NOON, None), (1, NOON, None)])

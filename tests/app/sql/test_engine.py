@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
 from app.errors import ServiceUnavailable
-from app.sql.engine import answering, beside
+from app.sql.engine import answering, beside, whereabouts
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,11 @@ def test_connections_that_are_all_taken_are_a_database_that_does_not_answer(tmp_
 
 
 def test_what_the_database_says_is_told() -> None:
-    refused = pytest.raises(ServiceUnavailable, match="database: no such table: things")
-    with refused, answering(), create_engine("sqlite://").connect() as connection:
+    refused = pytest.raises(ServiceUnavailable, match="database: it: no such table: things")
+    with refused, answering("it"), create_engine("sqlite://").connect() as connection:
         connection.execute(text("SELECT * FROM things"))
+
+
+def test_a_file_is_named_beside_its_setting() -> None:
+    assert whereabouts(make_url("sqlite:////data/x.db"), "THE_SETTING") == "THE_SETTING (/data/x.db)"
+    assert whereabouts(make_url("postgresql+psycopg://us:secret@db/x"), "THE_SETTING") == "THE_SETTING"

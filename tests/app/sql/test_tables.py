@@ -1,11 +1,14 @@
 """Tables are created and completed, and refused when they are not ours as they are now; on both databases."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, insert, inspect, select, text
 
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, ServiceUnavailable
+from app.sql.engine import engine_for
 from app.sql.tables import check, ensure
 
 
@@ -63,3 +66,23 @@ def test_what_is_only_read_may_be_a_view_and_must_be_there(engine: Engine) -> No
     with engine.begin() as connection:
         connection.execute(text("CREATE VIEW things AS SELECT 1 AS id, 'ball' AS name"))
     check(engine, NAMED, "THE_SETTING")
+
+
+@pytest.mark.parametrize("ask", [check, ensure])
+def test_a_database_that_is_away_is_told_by_its_setting_in_one_line(ask: Callable[..., None]) -> None:
+    away = engine_for("postgresql+psycopg://nobody@127.0.0.1:9/x", "THE_SETTING")
+    with pytest.raises(ServiceUnavailable, match=r"\Adatabase: THE_SETTING: .*refused.*\Z"):
+        ask(away, NAMED, "THE_SETTING")
+
+
+def test_a_file_that_is_no_database_is_told_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "x.db").write_text("no database, but words " * 100)
+    with pytest.raises(ServiceUnavailable, match=r"THE_SETTING \(.*/x.db\): file is not a database"):
+        ensure(engine_for(f"sqlite:///{tmp_path}/x.db", "THE_SETTING"), NAMED, "THE_SETTING")
+
+
+def test_the_directory_of_a_file_is_made_or_told(tmp_path: Path) -> None:
+    ensure(engine_for(f"sqlite:///{tmp_path}/fresh/deep/x.db"), NAMED, "THE_SETTING")
+    (tmp_path / "taken").touch()
+    with pytest.raises(ConfigurationError, match=r"^THE_SETTING: .*/taken/deep cannot be made: Not a directory$"):
+        ensure(engine_for(f"sqlite:///{tmp_path}/taken/deep/x.db"), NAMED, "THE_SETTING")
