@@ -12,6 +12,9 @@ from msgspec import Meta, Struct
 # Printable, URL- and log-safe, bounded: an id is used as a Kafka key, a Redis key and a path segment.
 Id = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*\Z")]
 Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339, with an offset")]
+YEARS = range(1970, 2200)
+"""Of every instant. Near the years 1 and 9999 one may have no UTC, and whoever brings it there would stop."""
+
 Latitude = Annotated[float, Meta(ge=-90, le=90, description="degrees, WGS 84")]
 Longitude = Annotated[float, Meta(ge=-180, le=180, description="degrees, WGS 84")]
 Zone = Annotated[int, Meta(ge=1, le=265, description="NYC TLC taxi zone")]
@@ -22,6 +25,12 @@ Amount = Annotated[float, Meta(ge=0, le=1_000_000, description="US dollars")]
 Source = Literal["atm", "online", "pos"]
 
 Kind = Literal["ride", "upload", "transaction"]
+
+
+def check_year(field: str, instant: datetime) -> None:
+    """Raises `ValueError` naming the field unless the instant is of `YEARS`."""
+    if instant.year not in YEARS:
+        raise ValueError(f"`{field}` is not between the years {YEARS.start} and {YEARS.stop}")
 
 
 class Place(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -53,6 +62,9 @@ class Event(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag
     event_id: Id
     user_id: Id
     at: Instant
+
+    def __post_init__(self) -> None:
+        check_year("at", self.at)
 
     @property
     def key(self) -> str:
@@ -86,6 +98,11 @@ class RideRequested(RideEvent, frozen=True, gc=False, kw_only=True, tag="millrac
     channel: Literal["app", "web", "phone", "street"] = "app"
     service: Literal["point_to_point", "hourly", "intercity"] = "point_to_point"
     route_km: Kilometres | None = None
+
+    def __post_init__(self) -> None:
+        check_year("at", self.at)
+        if self.pickup_at is not None:
+            check_year("pickup_at", self.pickup_at)
 
 
 class RideStarted(RideEvent, frozen=True, gc=False, kw_only=True, tag="millrace.ride.started.v1"):
@@ -182,6 +199,10 @@ class FraudReported(
     """
 
     made_at: Instant
+
+    def __post_init__(self) -> None:
+        check_year("at", self.at)
+        check_year("made_at", self.made_at)
 
 
 AnyRide = RideRequested | RideStarted | RidePositioned | RideCompleted | RideCancelled

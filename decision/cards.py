@@ -19,7 +19,7 @@ from app.codec import Decoder, Failure, Record, encode
 from app.costs import CHOICES, Costs
 from app.decisions import Action, Decision, DecisionBatch, Figure
 from app.errors import InvalidMessage
-from app.events import Source
+from app.events import YEARS, Source
 from app.lines import are_ids
 from app.predictions import Prediction, PredictionBatch
 
@@ -33,8 +33,7 @@ NOTHING = ("nothing suspicious",)
 
 _NAME = re.compile(r"[\w.:+-]{1,249}\Z", re.ASCII)
 _SOURCES = frozenset(get_args(Source))
-_YEARS = frozenset(range(1970, 2200))
-"""Outside, arithmetic on instants overflows."""
+_YEARS = frozenset(YEARS)
 
 _ZONE, _YEAR = attrgetter("tzinfo"), attrgetter("year")
 

@@ -7,7 +7,7 @@ absent. The constraints are the events' own: they are written down once, in `app
 import json
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, ClassVar, Generic, TypeVar
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
@@ -18,6 +18,7 @@ from app.clock import utc_now
 from app.codec import explain
 from app.errors import InvalidMessage
 from app.events import (
+    YEARS,
     ContentUpdated,
     ContentUploaded,
     Event,
@@ -34,9 +35,6 @@ from app.events import (
 )
 
 E = TypeVar("E", bound=Event)
-
-EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
-"""Outside, arithmetic on instants overflows (year 1 east of Greenwich, year 9999 west of it)."""
 
 _WRONG_FIELD = re.compile(
     r"^Object (?P<what>contains unknown|missing required) field `(?P<name>.*?)`(?: - at `\$\.?(?P<path>[^`]*)`)?$",
@@ -176,12 +174,9 @@ def _agree(field: str, said: str | None, known: str | None, which: str) -> None:
 
 
 def _sane(field: str, instant: datetime) -> datetime:
-    try:
-        if EARLIEST <= instant < LATEST:
-            return instant
-    except OverflowError:
-        pass
-    raise InvalidMessage("not between the years 1970 and 2200", field)
+    if instant.year in YEARS:
+        return instant
+    raise InvalidMessage(f"not between the years {YEARS.start} and {YEARS.stop}", field)
 
 
 REQUESTED = Body(RideRequested, "ride_id")

@@ -289,7 +289,6 @@ ODD_PLACES = [
     Place(zone=1),
 ]
 ODD_TIMES = [datetime(1970, 1, 1, tzinfo=UTC), datetime(2199, 12, 31, 23, 59, tzinfo=UTC), START]
-LAST = datetime.max.replace(tzinfo=UTC)
 ODD_TEXTS = [
     "\x00",
     " ",
@@ -328,7 +327,7 @@ def oddities(agent: Agent) -> list[Event]:
             source="atm",
             amount_usd=usd,
         )
-        for i, (at, usd) in enumerate((at, usd) for at in [*ODD_TIMES, LAST] for usd in (0.0, 0.001, 1_000_000.0))
+        for i, (at, usd) in enumerate((at, usd) for at in ODD_TIMES for usd in (0.0, 0.001, 1_000_000.0))
     ]
     return [event for event in [*rides, *moves, unknown, *uploads, *cards] if agent.sees(event)]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.codec import Decoder, Record, context, encode, header
 from app.errors import InvalidMessage, UnknownMessage
-from app.events import AnyEvent, AnyRide, RideRequested
+from app.events import YEARS, AnyEvent, AnyRide, RideRequested
 from app.examples import EXAMPLES
 from app.modes.scoring.process import Outcome, outgoing
 from app.predictions import Prediction
@@ -30,7 +30,7 @@ def test_what_is_encoded_is_decoded_the_same(event: AnyEvent) -> None:
     title=st.text(min_size=1, max_size=500),
     tags=st.lists(st.text(max_size=200), max_size=5),
     text=st.text(max_size=300),
-    at=st.datetimes(timezones=st.just(UTC)),
+    at=st.datetimes(datetime(YEARS.start, 1, 1), datetime(YEARS.stop - 1, 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001
 )
 def test_any_text_survives_the_round_trip(title: str, tags: list[str], text: str, at: datetime) -> None:
     upload = Events().upload(title=title, tags=tuple(tags), text=text, at=at)
@@ -58,6 +58,15 @@ def test_a_bad_message_names_its_field(value: bytes | None, field: str) -> None:
         decoder.decode(value)
     assert error.value.field == field
     assert not isinstance(error.value, UnknownMessage)
+
+
+@pytest.mark.parametrize("bad", ["0001-01-01T00:00:00+14:00", "1969-12-31T23:59:59Z", "2200-01-01T00:00:00Z"])
+@pytest.mark.parametrize(("event", "field"), [(0, "at"), (0, "pickup_at"), (5, "at"), (7, "at"), (8, "made_at")])
+def test_an_instant_that_cannot_be_reckoned_with_is_no_event(event: int, field: str, bad: str) -> None:
+    """In UTC there is no such year: one record with it would stop whoever brings its times there."""
+    wrong = msgspec.json.encode({**msgspec.json.decode(encode(EXAMPLES[event])), field: bad})
+    with pytest.raises(InvalidMessage, match=f"`{field}` is not between the years 1970 and 2200"):
+        decoder.decode(wrong)
 
 
 @pytest.mark.parametrize("tag", [b"millrace.ride.requested.v9", b"other"])

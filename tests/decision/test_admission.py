@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import msgspec
 import pytest
@@ -28,6 +28,8 @@ GOOD = Prediction(
     at=START,
     latency_ms=1.0,
 )
+
+NO_TIME = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))  # none in UTC
 
 
 def record(value: bytes | None, topic: str = PREDICTIONS.name, headers: codec.Headers = ()) -> Record:
@@ -68,6 +70,8 @@ def nested(levels: int) -> object:
         {"version": "1\x00"},
         {"unit": "a unit of many words"},
         {"event_at": START.replace(tzinfo=None)},
+        {"event_at": NO_TIME},
+        {"at": NO_TIME},
         {"detail": {"track": "x" * MAX_PREDICTION_BYTES}},
         {"detail": {"track": nested(MAX_NESTING + 1)}},
     ],
