@@ -134,13 +134,18 @@ class InLoop(driver.AIOKafkaConsumerThread):
 
 
 class Consumer(driver.Consumer):
-    """Yields record sets, and commits what the progress says is finished."""
+    """Yields record sets, and commits what the progress says is finished.
+
+    Attributes:
+        found: the offsets that were committed when the partitions were assigned.
+    """
 
     app: "App"
     _thread: InLoop
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.found: dict[TopicPartition, int] = {}
         self.progress = Progress(self.app.limit_bytes, self._thread.wake)
         self._commit_lock = asyncio.Lock()
 
@@ -179,6 +184,13 @@ class Consumer(driver.Consumer):
 
     async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
         """Nothing to do: the progress knows the order of the batches, so it needs no list of missing offsets."""
+
+    async def perform_seek(self) -> None:
+        """Faust forgets what it finds here as a rebalance begins, when the batches in hand may still ask for it."""
+        await super().perform_seek()
+        self.found = {
+            TopicPartition(*where): offset for where, offset in self._committed_offset.items() if offset is not None
+        }
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002
         """Commit every finished partition.
@@ -283,8 +295,7 @@ class App(faust.App):
     @property
     def found(self) -> dict[TopicPartition, int]:
         """The offsets that were committed when the partitions were assigned."""
-        committed = cast("Consumer", self.consumer)._committed_offset  # noqa: SLF001 - Faust keeps it to itself
-        return {TopicPartition(*where): offset for where, offset in committed.items() if offset is not None}
+        return cast("Consumer", self.consumer).found
 
     async def _tell(self, hook: Rebalanced, partitions: set[TopicPartition]) -> None:
         try:

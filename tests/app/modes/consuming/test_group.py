@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from aiokafka.structs import TopicPartition
 
 from app import topic_admin
 from app.bus import Outgoing
@@ -156,6 +157,40 @@ async def test_a_group_that_is_stopped_finishes_and_commits_what_it_has_in_hand(
     asyncio.get_running_loop().call_later(0.3, free.set)
     await asyncio.gather(running, return_exceptions=True)
     assert await stage.committed() == 1
+
+
+async def test_what_is_committed_is_known_while_partitions_are_given_up(stage: Any) -> None:
+    """A batch in hand is finished during a rebalance, and a state may be restored for it as of what is committed."""
+    where = TopicPartition(stage.topic.name, 0)
+    groups: list[Group] = []
+    begun, told = asyncio.Event(), list[int]()
+
+    async def nothing(batch: RecordBatch) -> None:
+        if batch.partition == 0:
+            begun.set()
+
+    async def handle(batch: RecordBatch) -> None:
+        begun.set()
+        while not groups[0].app.rebalancing:
+            await asyncio.sleep(0.01)
+        told.append((await groups[0].committed())[where])
+
+    await stage.put([Outgoing(where.topic, b"k", b"v", partition=0)] * 3)
+    await run_until(Group(f"millrace.{stage.name}", [stage.topic], nothing, stage.settings), begun)
+    assert await stage.committed() == 3
+
+    begun.clear()
+    groups += [Group(f"millrace.{stage.name}", [stage.topic], each, stage.settings) for each in (handle, nothing)]
+    await stage.put([Outgoing(where.topic, b"k", b"v", partition=0)])
+    first = asyncio.create_task(groups[0].run())
+    await asyncio.wait_for(begun.wait(), 20)
+    second = asyncio.create_task(groups[1].run())
+    while not told:
+        await asyncio.sleep(0.01)
+    for task in (first, second):
+        task.cancel()
+    await asyncio.gather(first, second, return_exceptions=True)
+    assert told[0] == 3
 
 
 async def test_what_handle_raises_ends_the_group_and_commits_nothing_of_it(stage: Any) -> None:
