@@ -4,12 +4,14 @@ Training writes here, the agents' workers read. Nothing is unpickled, and a file
 model's `index.json` records is not loaded. Without a setting the root is `agents/models`, which ships with Millrace.
 """
 
+import fcntl
 import hashlib
 import importlib.util
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,21 +36,22 @@ class Artifact:
     Attributes:
         directory: its files: `model.txt` (LightGBM text), `*.npz` arrays, `card.md`, `manifest.json`.
         manifest: data checksum, code revision, seed, metrics beside their baselines.
+        files: those that were verified; whatever else lies in the directory is not read.
     """
 
     name: str
     version: str
     directory: Path
     manifest: dict[str, Any]
+    files: frozenset[str] = frozenset()
 
     def path(self, file: str) -> Path:
         """Where one of its files lies. Raises `ArtifactError` when it has none of that name."""
-        path = self.directory / file
-        if not path.is_file():
+        if file not in self.files:
             raise ArtifactError(
                 f"model {self.name} {self.version} has no file {file}: train it again (millrace train {self.name})"
             )
-        return path
+        return self.directory / file
 
     def arrays(self, file: str) -> dict[str, NDArray[Any]]:
         """The arrays of an `.npz` file, by name; object arrays, which would be unpickled, are refused."""
@@ -113,10 +116,10 @@ class Registry:
     def load(self, name: str, version: str | None = None) -> Artifact:
         """One version, every file checked. Raises `ArtifactError` naming each file that differs from the index."""
         resolved = self.resolve(name, version)
-        directory = self.root / name / resolved
+        directory, recorded = self.root / name / resolved, self.index(name).versions[resolved]
         differs = [
             f"{file} {'differs' if (directory / file).is_file() else 'is missing'}"
-            for file, checksum in self.index(name).versions[resolved].items()
+            for file, checksum in recorded.items()
             if _checksum_of(directory / file) != checksum
         ]
         if differs:
@@ -124,7 +127,7 @@ class Registry:
                 f"model {name} {resolved} is not what the registry recorded: {', '.join(differs)} in {directory}"
             )
         manifest = msgspec.json.decode((directory / MANIFEST).read_bytes(), type=dict[str, Any])
-        return Artifact(name, resolved, directory, manifest)
+        return Artifact(name, resolved, directory, manifest, frozenset(recorded))
 
     def register(self, name: str, files: Mapping[str, bytes], manifest: Mapping[str, Any], card: str) -> str:
         """Add a version, which becomes the champion when it is the first; the same bytes again add none.
@@ -143,26 +146,39 @@ class Registry:
             CARD: card.encode(),
         }
         checksums = {file: hashlib.sha256(contents[file]).hexdigest() for file in sorted(contents)}
-        index = self.index(name)
-        for version, recorded in index.versions.items():
-            if recorded == checksums:
-                return version
-        version = str(max(map(int, index.versions), default=0) + 1)
-        _write_directory(self.root / name / version, contents)
-        index.versions[version] = checksums
-        index.aliases.setdefault(CHAMPION, version)
-        self._write_index(name, index)
+        with self._writing(name) as index:
+            for version, recorded in index.versions.items():
+                if recorded == checksums:
+                    return version
+            version = str(max(map(int, index.versions), default=0) + 1)
+            _write_directory(self.root / name / version, contents)
+            index.versions[version] = checksums
+            index.aliases.setdefault(CHAMPION, version)
         return version
 
     def promote(self, name: str, version: str, alias: str = CHAMPION) -> None:
         """Point an alias at a version. Raises `ArtifactError` when there is no such version."""
-        index = self.index(name)
-        index.aliases[alias] = self.resolve(name, version)
-        self._write_index(name, index)
+        resolved = self.resolve(name, version)
+        with self._writing(name) as index:
+            index.aliases[alias] = resolved
 
-    def _write_index(self, name: str, index: Index) -> None:
-        encoded = msgspec.json.format(msgspec.json.encode(index), indent=2) + b"\n"
-        _write_file(self.root / name / INDEX, encoded)
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[Index]:
+        """The index, to be changed by nobody else meanwhile, and written when the block ends well.
+
+        Who reads does not wait: an index is replaced whole.
+        """
+        directory = self.root / name
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = os.open(directory, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            index = self.index(name)
+            yield index
+            encoded = msgspec.json.format(msgspec.json.encode(index), indent=2) + b"\n"
+            _write_file(directory / INDEX, encoded)
+        finally:
+            os.close(lock)
 
 
 def open_registry(settings: Settings) -> Registry:

@@ -1,5 +1,6 @@
 """`app.registry`: what is registered is what is loaded, and nothing else is."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,21 @@ def test_an_altered_file_is_not_loaded_and_is_named(registry: Registry) -> None:
     (registry.root / "tip" / "1" / "model.txt").write_bytes(b"tampered")
     with pytest.raises(ArtifactError, match=r"model\.txt differs"):
         registry.load("tip")
+
+
+def test_a_file_that_was_laid_beside_the_recorded_ones_is_not_read(registry: Registry) -> None:
+    register(registry)
+    (registry.root / "tip" / "1" / "enroute.txt").write_bytes(b"tree")
+    with pytest.raises(ArtifactError, match=r"no file enroute\.txt"):
+        registry.load("tip").path("enroute.txt")
+
+
+def test_versions_registered_at_the_same_time_are_all_kept(registry: Registry) -> None:
+    contents = [bytes([n]) for n in range(16)]
+    with ThreadPoolExecutor(len(contents)) as threads:
+        versions = list(threads.map(lambda content: register(Registry(registry.root), content), contents))
+    assert sorted(versions, key=int) == [str(n) for n in range(1, 17)]
+    assert [registry.load("tip", version).path("model.txt").read_bytes() for version in versions] == contents
 
 
 def test_a_missing_file_is_named(registry: Registry) -> None:
