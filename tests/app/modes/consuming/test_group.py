@@ -37,6 +37,15 @@ async def run_until(group: Group, condition: asyncio.Event) -> None:
     assert condition.is_set()
 
 
+async def rebalance(group: Group) -> None:
+    """Return once the group gives up what it has, for another member has come."""
+    async with asyncio.timeout(20):
+        while True:
+            if group.app.rebalancing:
+                return
+            await asyncio.sleep(0.01)
+
+
 async def test_hooks_frame_the_batches_of_several_topics(stage: Any) -> None:
     other = replace(stage.topic, name=f"other.{stage.name}")
     await topic_admin.ensure(stage.settings, [other])
@@ -163,7 +172,7 @@ async def test_what_is_committed_is_known_while_partitions_are_given_up(stage: A
     """A batch in hand is finished during a rebalance, and a state may be restored for it as of what is committed."""
     where = TopicPartition(stage.topic.name, 0)
     groups: list[Group] = []
-    begun, told = asyncio.Event(), list[int]()
+    begun, told = asyncio.Event(), asyncio.get_running_loop().create_future()
 
     async def nothing(batch: RecordBatch) -> None:
         if batch.partition == 0:
@@ -171,9 +180,8 @@ async def test_what_is_committed_is_known_while_partitions_are_given_up(stage: A
 
     async def handle(batch: RecordBatch) -> None:
         begun.set()
-        while not groups[0].app.rebalancing:
-            await asyncio.sleep(0.01)
-        told.append((await groups[0].committed())[where])
+        await rebalance(groups[0])
+        told.set_result((await groups[0].committed())[where])
 
     await stage.put([Outgoing(where.topic, b"k", b"v", partition=0)] * 3)
     await run_until(Group(f"millrace.{stage.name}", [stage.topic], nothing, stage.settings), begun)
@@ -185,12 +193,12 @@ async def test_what_is_committed_is_known_while_partitions_are_given_up(stage: A
     first = asyncio.create_task(groups[0].run())
     await asyncio.wait_for(begun.wait(), 20)
     second = asyncio.create_task(groups[1].run())
-    while not told:
-        await asyncio.sleep(0.01)
-    for task in (first, second):
-        task.cancel()
-    await asyncio.gather(first, second, return_exceptions=True)
-    assert told[0] == 3
+    try:
+        assert await asyncio.wait_for(told, 30) == 3
+    finally:
+        for task in (first, second):
+            task.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
 
 
 async def test_what_handle_raises_ends_the_group_and_commits_nothing_of_it(stage: Any) -> None:
