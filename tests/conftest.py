@@ -14,6 +14,8 @@ from pathlib import Path
 import docker
 import pytest
 from docker.errors import DockerException
+from hypothesis import HealthCheck
+from hypothesis import settings as properties
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.waiting_utils import wait_for_logs
 
@@ -26,6 +28,11 @@ __all__ = ["database", "postgres"]
 
 MET = pytest.StashKey[list[str]]()
 KAFKA_IMAGE, REDIS_IMAGE = "apache/kafka:4.1.1", "redis:7-alpine"
+
+
+# No property is about time: on a machine that others use, too, an example may take any.
+properties.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+properties.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
