@@ -37,14 +37,14 @@ def arrow(module: str) -> Any:
 def rows_as_json(batch: "pa.RecordBatch", tag: str | None) -> list[bytes]:
     """The rows of a batch, in order; what is null is absent, and a column `pickup.zone` lies within `pickup`.
 
-    `tag` is the type of the event a row is, where there is no column `type`.
+    `tag` is the type of the event a row is, where no column `type` says it.
 
     Example:
         >>> import pyarrow
         >>> rows_as_json(pyarrow.RecordBatch.from_pydict({"user_id": ["u", None], "pickup.zone": [7, 9]}), None)
         [b'{"user_id":"u","pickup":{"zone":7}}', b'{"pickup":{"zone":9}}']
     """
-    lib, half = arrow("pyarrow"), batch.num_rows // 2
+    lib, compute, half = arrow("pyarrow"), arrow("pyarrow.compute"), batch.num_rows // 2
     if half and batch.nbytes > _MOST_BYTES:
         return rows_as_json(batch.slice(0, half), tag) + rows_as_json(batch.slice(half), tag)
     fields: dict[str, Any] = {}
@@ -56,7 +56,8 @@ def rows_as_json(batch: "pa.RecordBatch", tag: str | None) -> list[bytes]:
         if dot:
             inner.setdefault(outer, {})[field] = _worded(column)
         else:
-            fields[name] = _worded(column)
+            worded = _worded(column)
+            fields[name] = compute.coalesce(worded, fields[name]) if name in fields else worded
     fields |= {outer: _objects(within) for outer, within in inner.items()}
     rows: list[bytes] = _objects(fields).cast(lib.binary()).to_pylist()
     return rows

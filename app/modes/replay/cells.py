@@ -28,7 +28,7 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 def cells_as_json(batch: "pa.RecordBatch", tag: str | None) -> list[bytes]:
     """The rows of a batch of text, in order. A cell that should be a number and is none stays text: its row is no event.
 
-    `tag` is the type of the event a row is, where there is no column `type`.
+    `tag` is the type of the event a row is, where no column `type` says it.
 
     Example:
         >>> import pyarrow
@@ -45,8 +45,7 @@ def cells_as_json(batch: "pa.RecordBatch", tag: str | None) -> list[bytes]:
             odd.update(compute.indices_nonzero(compute.invert(is_number)).to_pylist())
             columns.append(compute.if_else(is_number, compute.ascii_ltrim(said, "+"), None).cast(lib.float64()))
         else:
-            said = _said(column, [""])
-            columns.append(compute.coalesce(said, tag) if name == "type" and tag is not None else said)
+            columns.append(_said(column, [""]))
     typed = lib.RecordBatch.from_arrays(columns, names=batch.schema.names)
     rows = rows_as_json(typed, tag)
     for row in odd:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import create_engine, text
 
 from app.errors import ConfigurationError
 from app.modes.replay.cells import event_as_json
-from app.modes.replay.tables import CsvTable, QueryTable, Table
+from app.modes.replay.tables import CsvTable, ParquetTable, QueryTable, Table
 
 TAG = "millrace.content.uploaded.v1"
 
@@ -39,6 +41,21 @@ def test_a_text_is_a_text_whatever_it_looks_like(tmp_path: Path) -> None:
     said = ["7", "007", "NA", "null", "nan", "2023-02-01", "true", "word"]
     path = write(tmp_path / "uploads.csv", ["title", "description"], [[each, each] for each in [*said, ""]])
     assert rows(CsvTable(path, None)) == [{"title": each, "description": each} for each in said] + [{}]
+
+
+def test_a_row_without_a_type_is_the_default_event_wherever_it_lies(tmp_path: Path) -> None:
+    told = [{"type": "other", "title": "one"}, {"type": TAG, "title": "two"}]
+    pq.write_table(pa.table({"type": ["other", None], "title": ["one", "two"]}), tmp_path / "uploads.parquet")
+    csv_file = write(tmp_path / "uploads.csv", ["type", "title"], [["other", "one"], ["", "two"]])
+    query = "SELECT 'other' AS type, 'one' AS title UNION SELECT NULL, 'two' ORDER BY title"
+    assert rows(ParquetTable(tmp_path / "uploads.parquet", TAG)) == told
+    assert rows(CsvTable(csv_file, TAG)) == told
+    assert rows(QueryTable(query, "sqlite://", TAG)) == told
+
+
+def test_a_column_of_types_may_say_nothing_at_all(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"type": pa.nulls(1), "title": ["one"]}), tmp_path / "uploads.parquet")
+    assert rows(ParquetTable(tmp_path / "uploads.parquet", TAG)) == [{"type": TAG, "title": "one"}]
 
 
 def test_a_cell_that_is_no_number_is_a_matter_of_its_row(tmp_path: Path) -> None:
