@@ -5,7 +5,7 @@ Each keeps what came out and the progress of its lane so that a kill -9 between 
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,13 +15,14 @@ from sqlalchemy import Connection
 
 from app.bus import Outgoing, Producer, deliver
 from app.codec import Record, context, encode, header
-from app.errors import ConfigurationError, ServiceUnavailable
+from app.errors import ConfigurationError
 from app.modes.consuming.read import reader
 from app.modes.replay.arrow_json import arrow
 from app.modes.replay.book import Advance, Book, Lane
 from app.modes.replay.rows import Answers, Columns, Zones
 from app.modes.scoring.dead_letters import PREDICTION_TOO_LARGE
 from app.modes.scoring.process import Failed, Processor
+from app.sql import bulk
 from app.sql.replay_schema import failures, replayed
 from app.topics import MAX_PREDICTION_BYTES, REPLAYED
 
@@ -194,16 +195,13 @@ class Taken:
 
 
 def insert_rows(connection: Connection, lane: int, columns: Columns) -> None:
-    """Write answers down, as fast as the database takes them: COPY, or many rows in one prepared statement."""
+    """Write answers down, as fast as the database takes them: COPY, or many rows in one prepared statement of SQLite."""
     count = len(columns)
     listed = {name: getattr(columns, name) if name != "lane" else [lane] * count for name in _COLUMNS}
-    if connection.dialect.driver == "psycopg":
-        _copy(connection, zip(*listed.values(), strict=True))
-    elif connection.dialect.name == "sqlite":
+    if connection.dialect.name == "sqlite":
         _insert(connection, listed, count)
-    elif count:
-        rows = [dict(zip(listed, row, strict=True)) for row in zip(*listed.values(), strict=True)]
-        connection.execute(replayed.insert(), rows)
+    else:
+        bulk.load(connection, replayed, zip(*listed.values(), strict=True))
 
 
 def _insert(connection: Connection, columns: Mapping[str, list[Any]], count: int) -> None:
@@ -225,22 +223,8 @@ def _insert(connection: Connection, columns: Mapping[str, list[Any]], count: int
 @lru_cache(maxsize=8)
 def _statement(columns: Sequence[str], rows: int) -> str:
     marks = f"({', '.join('?' * len(columns))})"
-    return f"INSERT INTO replayed ({_names(columns)}) VALUES {', '.join([marks] * rows)}"  # noqa: S608 - our own names
-
-
-def _names(columns: Sequence[str]) -> str:
-    return ", ".join(f'"{name}"' for name in columns)
-
-
-def _copy(connection: Connection, rows: Iterable[tuple[object, ...]]) -> None:
-    """Past SQLAlchemy, which knows no COPY, and so does not tell its errors either."""
-    driver: Any = connection.connection.driver_connection
-    try:
-        with driver.cursor() as cursor, cursor.copy(f"COPY replayed ({_names(_COLUMNS)}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(row)
-    except connection.dialect.loaded_dbapi.Error as error:
-        raise ServiceUnavailable("database", str(error).splitlines()[0]) from error
+    names = ", ".join(f'"{name}"' for name in columns)
+    return f"INSERT INTO replayed ({names}) VALUES {', '.join([marks] * rows)}"  # noqa: S608 - our own names
 
 
 def note_failures(connection: Connection, lane: Lane, failed: Sequence[Failed]) -> None:
