@@ -1,9 +1,11 @@
 """How a database of ours is connected to, and what it means when it does not answer. SQLite or PostgreSQL."""
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
@@ -15,6 +17,7 @@ DATABASE: Final = "MILLRACE_DATABASE"
 """The setting that names the store's database, and those beside it."""
 
 _BUSY_S = 10.0  # transactions here take milliseconds
+_AGAIN_S = 0.01
 
 
 def engine_for(url: str | URL, setting: str = DATABASE, busy_s: float = _BUSY_S) -> Engine:
@@ -27,7 +30,7 @@ def engine_for(url: str | URL, setting: str = DATABASE, busy_s: float = _BUSY_S)
         if parsed.get_backend_name() != "sqlite":
             return create_engine(parsed, pool_pre_ping=True, pool_size=2, max_overflow=8, pool_timeout=_BUSY_S)
         engine = create_engine(parsed, connect_args={"timeout": busy_s})
-    event.listen(engine, "connect", _tune_sqlite)
+    event.listen(engine, "connect", lambda connection, _record: _tuned(connection, busy_s))
     return engine
 
 
@@ -83,7 +86,18 @@ def _understood(setting: str) -> Iterator[None]:
         raise ConfigurationError(f"{setting}: {error}") from error
 
 
-def _tune_sqlite(connection: Any, _record: object) -> None:
-    """Readers do not wait for the writer (WAL), and a commit survives kill -9; only a power cut may take the last ones."""
-    connection.execute("PRAGMA journal_mode=WAL")
+def _tuned(connection: sqlite3.Connection, busy_s: float) -> None:
+    """Readers do not wait for the writer (WAL), and a commit survives kill -9; only a power cut may take the last ones.
+
+    A file is turned to WAL by one connection alone, and SQLite does not wait for that one as it waits for a writer.
+    """
+    deadline = time.monotonic() + busy_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_AGAIN_S)
     connection.execute("PRAGMA synchronous=NORMAL")

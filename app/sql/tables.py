@@ -1,10 +1,8 @@
 """Creates the tables of a database of ours, and refuses those that are not as they must be. SQLite or PostgreSQL."""
 
-from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, MetaData, Table, inspect, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateColumn
 
 from app.errors import ConfigurationError
@@ -12,7 +10,9 @@ from app.sql.engine import answering, file_of, whereabouts
 
 ANOTHER = "name another database, or delete this one"
 
-_TRIES = 5
+_ALONE = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(20481)"}
+"""Keeps others from creating tables until the transaction ends: of those that start together, one finds nothing there. The
+number stands for this purpose alone."""
 
 
 def ensure(engine: Engine, metadata: MetaData, setting: str, remedy: str = ANOTHER) -> None:
@@ -29,13 +29,11 @@ def ensure(engine: Engine, metadata: MetaData, setting: str, remedy: str = ANOTH
     """
     if path := file_of(engine.url):
         _make(path.parent, setting)
-    with answering(whereabouts(engine.url, setting)):
-        for _ in range(_TRIES - 1):
-            with suppress(DBAPIError):  # whoever lost the race finds it there on the next try
-                _create(engine, metadata)
-                break
-        else:
-            _create(engine, metadata)
+    with answering(whereabouts(engine.url, setting)), engine.begin() as connection:
+        connection.exec_driver_sql(_ALONE[engine.dialect.name])
+        metadata.create_all(connection)
+        for table in metadata.sorted_tables:
+            _complete(connection, table)
     check(engine, metadata, setting, remedy, exactly=True)
 
 
@@ -67,13 +65,6 @@ def _make(directory: Path, setting: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"{setting}: {directory} cannot be made: {error.strerror}") from error
-
-
-def _create(engine: Engine, metadata: MetaData) -> None:
-    with engine.begin() as connection:
-        metadata.create_all(connection)
-        for table in metadata.sorted_tables:
-            _complete(connection, table)
 
 
 def _complete(connection: Connection, table: Table) -> None:

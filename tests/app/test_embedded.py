@@ -104,7 +104,7 @@ def test_a_killed_guard_takes_its_service_along(only_redis: Settings, owner: sub
     pid = service.pid
     os.kill(service.guard, signal.SIGKILL)
     eventually(lambda: gone(pid))
-    assert embedded.found(only_redis) == []
+    eventually(lambda: embedded.found(only_redis) == [])  # its last thread lets go of the lock
 
 
 def test_a_killed_service_is_started_again(only_redis: Settings) -> None:
