@@ -3,6 +3,8 @@
 Trained by `training.recipes._linear`, fed by `agents._text.hashed`. A few hundred kB of plain arrays.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
@@ -63,7 +65,9 @@ class LinearText:
         """(m, k) scores -> (m, k) probabilities that sum to 1."""
         # Spelt out: a BLAS product may round differently by the number of rows.
         logits = sum((scores[:, [j]] * self._slope[j] for j in range(len(self._slope))), start=self._intercept)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        # Not NumPy's, which has other last bits where the processor has AVX-512.
+        powers = np.array([math.exp(one) for one in shifted.ravel().tolist()]).reshape(shifted.shape)
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
