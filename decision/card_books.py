@@ -4,11 +4,13 @@ Between `decision.card_worker` and `app.sql.card_journal`; to `decision.push.Ann
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from app.clock import utc_now
 from app.decisions import Decision
+from app.errors import ServiceUnavailable
 from app.events import FraudReported
 from app.sql.card_journal import CardJournal
 from app.sql.card_ledger import Count, Kept, Pending
@@ -27,6 +29,7 @@ class CardBooks:
         self._marks: list[Mark] = []
         self._reports: list[FraudReported] = []
         self._settling = asyncio.Lock()
+        self._failure: Exception | None = None
 
     async def open(self, ends: Mapping[int, int]) -> None:
         """Take partitions over, whose logs end there.
@@ -56,7 +59,7 @@ class CardBooks:
         `through` says of a partition up to which offset everything allowed is counted now that it is written down; without
         it, allowed ones among these are counted elsewhere, or were before.
         """
-        async with self._settling:
+        async with self._writing():
             for partition, offset in (through or {}).items():
                 self.allowed(partition, (), offset)
             pending, now = self._unsettled(), utc_now()
@@ -80,13 +83,32 @@ class CardBooks:
 
     async def settle(self) -> None:
         """Write down what was counted, marked and reported; when it returns, all that was before the call is written."""
-        async with self._settling:
+        async with self._writing():
             pending, now = self._unsettled(), utc_now()
             if pending:
                 await self._clerk.ask(lambda journal: journal.settle(pending, now))
 
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        """One write at a time; after one that failed, or of whose end nothing was heard, no other.
+
+        It took with it what had been counted and reported on any partition. A worker that ends still commits what is finished,
+        and would commit that, too, if it could settle without it.
+        """
+        async with self._settling:
+            if self._failure is not None:
+                raise self._failure
+            try:
+                yield
+            except Exception as error:
+                self._failure = error
+                raise
+            except BaseException:
+                self._failure = ServiceUnavailable("database", "the end of the last write was not waited for")
+                raise
+
     def _unsettled(self) -> Pending:
-        """What is to be written down; it counts as written from now on, for a write that fails ends the worker."""
+        """What is to be written down; it counts as written from now on, see `_writing`."""
         counts = {partition: replace(self._counts[partition]) for partition in self._unwritten}
         pending = Pending(counts, self._marks, self._reports)
         self._marks, self._reports = [], []

@@ -13,7 +13,6 @@ from app.bus import Producer
 from app.costs import Costs
 from app.live import LivePublisher
 from app.modes.consuming.group import Group
-from app.modes.consuming.lifecycle import together
 from app.modes.consuming.progress import RecordBatch
 from app.modes.consuming.watchdog import watch
 from app.settings import Settings
@@ -54,11 +53,9 @@ class CardWorker:
     async def serve(self) -> None:
         """Consume until cancelled, then finish what is in hand. Raises what made it impossible to go on."""
         try:
-            await together(
-                self._group.run(),
-                watch(self._group, self._settings.stuck_after),
-                self._announcer.run(),
-                housekeeping.run(self._journal, self._settings.store_retention),
+            await serving.helped(
+                [self._group.run(), watch(self._group, self._settings.stuck_after)],
+                [self._announcer.run(), housekeeping.run(self._journal, self._settings.store_retention)],
             )
         finally:
             self._clerk.close()

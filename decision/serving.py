@@ -1,14 +1,14 @@
 """The frame of both decision workers: what they stand on is opened, they run until told to stop, and it is closed again."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
 
 from app import topic_admin
 from app.bus import KafkaProducer
 from app.errors import ConfigurationError
 from app.live import LivePublisher
-from app.modes.consuming.lifecycle import settle, until_stopped
+from app.modes.consuming.lifecycle import settle, together, until_stopped
 from app.settings import Settings
 from app.telemetry import observe
 
@@ -26,6 +26,24 @@ class Serves(Protocol):
 
 
 J = TypeVar("J", bound=Closes)
+
+
+async def helped(work: Sequence[Coroutine[Any, Any, None]], helpers: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run all of them until one ends or this is cancelled; the helpers end last. Raises what failed first.
+
+    For what has a consumer group in it finishes what is in hand, and commits it, with the help of the others.
+    """
+    helping = asyncio.create_task(together(*helpers))
+    try:
+        await together(*work, _ends_with(helping))
+    finally:
+        helping.cancel()
+        await asyncio.gather(helping, return_exceptions=True)
+
+
+async def _ends_with(task: "asyncio.Task[None]") -> None:
+    """Ends when the task does, and as it does; being cancelled leaves the task alone."""
+    await asyncio.shield(task)
 
 
 async def serve(

@@ -4,7 +4,6 @@ The wiring: `admission` (bytes to messages) -> `desk` (join, policy, store) -> `
 are committed when all that follows from them is pushed; a decision is in the store's outbox from the moment it is made.
 """
 
-import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -17,7 +16,6 @@ from app.clock import utc_now
 from app.events import Kind
 from app.live import LivePublisher
 from app.modes.consuming.group import Group
-from app.modes.consuming.lifecycle import together
 from app.modes.consuming.progress import RecordBatch
 from app.modes.consuming.watchdog import watch
 from app.settings import Settings
@@ -62,21 +60,17 @@ class Worker:
 
     async def serve(self) -> None:
         """Consume until cancelled, then finish what is in hand. Raises what made it impossible to go on."""
-        helpers = asyncio.create_task(
-            together(
-                self._desk.run(self._push),
-                self._push.run(),
-                self._announcer.run(),
-                housekeeping.run(self._journal, self._settings.store_retention),
-            )
-        )
         try:
-            await together(
-                self._group.run(), watch(self._group, self._settings.stuck_after), _ends_with(helpers)
-            )  # ends first: it finishes what is in hand, with the help of the others
+            await serving.helped(
+                [self._group.run(), watch(self._group, self._settings.stuck_after)],
+                [
+                    self._desk.run(self._push),
+                    self._push.run(),
+                    self._announcer.run(),
+                    housekeeping.run(self._journal, self._settings.store_retention),
+                ],
+            )
         finally:
-            helpers.cancel()
-            await asyncio.gather(helpers, return_exceptions=True)
             self._clerk.close()
 
     async def _handle(self, batch: RecordBatch) -> None:
@@ -124,8 +118,3 @@ class Worker:
 async def run(settings: Settings) -> None:
     """See `decision.serving.serve`."""
     await serving.serve(settings, GROUP, Journal.open, Worker)
-
-
-async def _ends_with(task: "asyncio.Task[None]") -> None:
-    """Ends when the task does, and as it does; being cancelled leaves the task alone."""
-    await asyncio.shield(task)

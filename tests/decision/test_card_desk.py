@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from sqlalchemy import text
 
 from app import codec
 from app.bus import Outgoing
@@ -218,6 +219,41 @@ async def test_what_stands_in_the_store_is_what_is_told(bank: Bank, tmp_path: Pa
     assert [action for _, _, action in bank.all()] == ["block", "block"]
     assert again.tallies() == {"block": (1, 0)}
     again.journal.close()
+
+
+async def test_after_a_write_that_failed_nothing_is_settled_any_more(bank: Bank, tmp_path: Path) -> None:
+    """What it held is lost with it, so whoever settles before a commit must be told; the successor counts it."""
+    read, reports = batch([said("1"), said("2")]), batch(reported("1"), topic=CHARGEBACKS.name)
+    await bank.desk.decide(read)
+    await bank.desk.report(reports)
+    with bank.journal.transaction() as connection:
+        connection.execute(text("ALTER TABLE charge_counts RENAME TO elsewhere"))
+    with pytest.raises(ServiceUnavailable):
+        await bank.desk.decide(batch([said("3", 0.95)], offset=1))
+    with bank.journal.transaction() as connection:
+        connection.execute(text("ALTER TABLE elsewhere RENAME TO charge_counts"))
+    with pytest.raises(ServiceUnavailable):
+        await bank.books.settle()
+
+    successor = await Bank(f"sqlite:///{tmp_path / 'store.db'}", bank.bus).open()
+    await successor.desk.decide(read)
+    await successor.desk.report(reports)
+    await successor.books.settle()
+    assert successor.tallies() == {"allow": (2, 1)}
+    successor.journal.close()
+
+
+async def test_after_a_write_of_whose_end_nothing_was_heard_nothing_is_settled_any_more(bank: Bank) -> None:
+    await bank.desk.decide(batch([said("1"), said("2")]))
+    with bank.journal.transaction() as other:
+        other.execute(text("UPDATE actions SET n = n"))  # takes the file's one write lock
+        settling = asyncio.create_task(bank.books.settle())
+        await asyncio.sleep(0)
+        settling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await settling
+    with pytest.raises(ServiceUnavailable):
+        await bank.books.settle()
 
 
 async def test_what_the_agent_says_again_is_decided_once(bank: Bank) -> None:
