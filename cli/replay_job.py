@@ -1,20 +1,18 @@
-"""What `millrace replay` does once it knows what is asked: begins or continues a run, works on it, shows how far it is."""
+"""What `millrace replay` does once it knows what is asked: begins or continues a run, and works on it."""
 
 import asyncio
 import os
 import re
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from agents._places import locate
 from app import topic_admin
@@ -37,10 +35,10 @@ from app.sql.replays import Replays
 from app.topics import REPLAYED
 from cli.replay_asked import Going, NothingAsked, refuse
 from cli.replay_options import LEAST_RATE
+from cli.replay_progress import shown
 from cli.replay_trips import TRIPS, TripTable
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
-_LOOK_S, _LINE_S = 0.5, 5.0
 _SLICE_S = 0.5  # of work at a limited rate, so that the bar moves and a kill costs little
 _WORTH_A_PROCESS = 500_000  # records: it takes 2 s to start, and some 6 s for so many
 
@@ -115,52 +113,53 @@ def open_source(plan: Plan, settings: Settings, manner: Manner) -> Source:
 
 
 async def to_the_end(book: Book, plan: Plan, settings: Settings, manner: Manner, console: Console) -> Standing:
-    """Begin the run unless it was begun, and work on it until it is done."""
-    source = open_source(plan, settings, manner)
-    if await asyncio.to_thread(book.plan) is None:
-        _check_empty(plan)
-        cuts = await cut(plan, source)
-        await asyncio.to_thread(book.begin, plan, cuts)
-        for agent in {each.chosen.agent: find(each.chosen.agent) for each in cuts}.values():
-            for line in late_beginnings(agent, [each.span for each in cuts if each.chosen.agent == agent.name]):
-                console.print(line, highlight=False, soft_wrap=True)
-    try:
-        return await work(book, plan, source, settings, manner, console)
-    except (asyncio.CancelledError, MillraceError):
-        if manner.parent is None:
-            console.print(f"stopped; go on with: millrace replay --run {book.run}", highlight=False, soft_wrap=True)
-        raise
+    """Begin the run unless it was begun, and work on it until it is done.
 
-
-def _check_empty(plan: Plan) -> None:
-    """A directory is one run's: whoever reads it reads all its files."""
-    if plan.directory is not None and next(Path(plan.directory).glob("*.parquet"), None) is not None:
-        raise ConfigurationError(f"--into {plan.directory}: there are Parquet files in it already, so name another")
-
-
-async def work(
-    book: Book, plan: Plan, source: Source, settings: Settings, manner: Manner, console: Console
-) -> Standing:
-    """Work on the run until it is done; other processes may do so at the same time."""
+    It is written down when its models, its source and its target have proven good: raises what is wrong with them.
+    """
     be_modest(manner.eager)
-    registry = open_registry(settings)
+    registry, source = open_registry(settings), open_source(plan, settings, manner)
     ready = {chosen.agent: load(chosen, registry) for chosen in plan.chosen}
-    private = settings.data_dir / "replays" / book.run
-    count = processes(manner, await asyncio.to_thread(book.standing))
-    rate = None if manner.rate is None else max(manner.rate / count, LEAST_RATE)
-    others = [_another(book.run, manner, rate) for _ in range(count - 1)]
-    settle()
+    fresh = await asyncio.to_thread(book.plan) is None
+    async with _target(book, plan, settings, fresh=fresh) as target:
+        if fresh:
+            await _begin(book, plan, source, console)
+        count = processes(manner, await asyncio.to_thread(book.standing))
+        rate = None if manner.rate is None else max(manner.rate / count, LEAST_RATE)
+        worker = Worker(book, source, ready, target, settings.data_dir / "replays" / book.run, Pace(rate))
+        settle()
+        try:
+            with _helped(count - 1, book.run, manner, rate):
+                await shown(worker.run(), book, manner.parent, console)
+        except (asyncio.CancelledError, MillraceError):
+            if manner.parent is None:
+                console.print(f"stopped; go on with: millrace replay --run {book.run}", highlight=False, soft_wrap=True)
+            raise
+    return await asyncio.to_thread(book.standing)
+
+
+async def _begin(book: Book, plan: Plan, source: Source, console: Console) -> None:
+    cuts = await cut(plan, source)
+    await asyncio.to_thread(book.begin, plan, cuts)
+    for agent in {each.chosen.agent: find(each.chosen.agent) for each in cuts}.values():
+        for line in late_beginnings(agent, [each.span for each in cuts if each.chosen.agent == agent.name]):
+            console.print(line, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _helped(count: int, run: str, manner: Manner, rate: float | None) -> Iterator[None]:
+    """So many other processes work on the run, too. They end with it; when this one fails, at once."""
+    others = [_another(run, manner, rate) for _ in range(count)]
+    patience_s = 0.1
     try:
-        async with _target(book, plan, settings) as target:
-            worker = Worker(book, source, ready, target, private, Pace(rate))
-            await _shown(worker.run(), book, manner, console)
+        yield
+        patience_s = 5.0
     finally:
         for other in others:
             with suppress(subprocess.TimeoutExpired):
-                other.wait(5.0 if sys.exc_info()[0] is None else 0.1)
+                other.wait(patience_s)
             other.terminate()
             other.wait()
-    return await asyncio.to_thread(book.standing)
 
 
 def pickup_zones(events: Sequence[AnyEvent]) -> list[int | None]:
@@ -174,11 +173,12 @@ def pickup_zones(events: Sequence[AnyEvent]) -> list[int | None]:
 
 
 @asynccontextmanager
-async def _target(book: Book, plan: Plan, settings: Settings) -> AsyncIterator[Target]:
+async def _target(book: Book, plan: Plan, settings: Settings, *, fresh: bool) -> AsyncIterator[Target]:
+    """Where the answers go. Raises what is wrong with it."""
     if plan.target == "store":
         yield StoreTarget(book, pickup_zones if plan.question else None)
     elif plan.target == "parquet":
-        yield ParquetTarget(book, Path(plan.directory or "."))
+        yield ParquetTarget(book, Path(plan.directory or "."), fresh=fresh)
     else:
         cluster = await topic_admin.ensure(settings, [REPLAYED])
         producer = KafkaProducer(settings.kafka or "", "millrace-replay")
@@ -210,61 +210,6 @@ def _another(run: str, manner: Manner, rate: float | None) -> "subprocess.Popen[
     if manner.sql_url is not None:
         environment["MILLRACE_REPLAY_SQL_URL"] = manner.sql_url  # not among the arguments: it may hold a password
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-
-
-async def _shown(working: Coroutine[None, None, None], book: Book, manner: Manner, console: Console) -> None:
-    """Await the work while showing how far all workers have come."""
-    task = asyncio.create_task(working)
-    watching = asyncio.create_task(_watch(book, manner, console))
-    try:
-        done, _ = await asyncio.wait({task, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if watching in done:
-            watching.result()
-        await task
-    finally:
-        for each in (task, watching):
-            each.cancel()
-        await asyncio.gather(task, watching, return_exceptions=True)
-
-
-async def _watch(book: Book, manner: Manner, console: Console) -> None:
-    if manner.parent is not None:
-        while os.getppid() == manner.parent:  # noqa: ASYNC110 - nobody tells an orphan that it is one
-            await asyncio.sleep(_LOOK_S)
-        raise ConfigurationError("whoever started this worker has ended")
-    await (_bar(book, console) if console.is_terminal else _lines(book, console))
-
-
-async def _bar(book: Book, console: Console) -> None:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:,.0f}/s"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-    )
-    with Progress(*columns, console=console) as progress:
-        first = await asyncio.to_thread(book.standing)
-        task = progress.add_task(book.run, total=first.size, completed=first.passed, rate=0.0)
-        began = time.monotonic()
-        while True:
-            now = await asyncio.to_thread(book.standing)
-            rate = (now.passed - first.passed) / max(time.monotonic() - began, 0.001)
-            progress.update(task, completed=now.passed, rate=rate)
-            await asyncio.sleep(_LOOK_S)
-
-
-async def _lines(book: Book, console: Console) -> None:
-    first, began = await asyncio.to_thread(book.standing), time.monotonic()
-    while True:
-        await asyncio.sleep(_LINE_S)
-        now = await asyncio.to_thread(book.standing)
-        rate = (now.passed - first.passed) / (time.monotonic() - began)
-        left = f"{(now.size - now.passed) / rate:.0f} s left" if rate else "nothing passed yet"
-        line = f"{book.run}: {now.passed:,} of {now.size:,}, {rate:,.0f}/s, {left}, {now.workers} at work"
-        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _label(rows: Rows) -> str:

@@ -162,11 +162,38 @@ def test_a_directory_is_of_one_run_which_goes_on_by_its_name(run: Run, tmp_path:
 
 def test_a_run_that_fails_says_how_to_go_on(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "rides.parquet"
-    pq.write_table(pa.table({"at": pa.array([AT.replace(tzinfo=None)], pa.timestamp("us"))}), path)
-    failed = run("--agent", "cost", "--file", str(path), "--run", "naive")
-    assert "time zone" in str(failed.exception)
-    assert "go on with: millrace replay --run naive" in failed.output
+    pq.write_table(pq.read_table(write(path, MANY)), path, row_group_size=MANY // 4)
+    whole, torn = path.read_bytes(), pq.read_metadata(path).row_group(3).column(0).data_page_offset
+    path.write_bytes(whole[:torn] + bytes(100) + whole[torn + 100 :])
+    failed = run("--agent", "cost", "--file", str(path), "--run", "torn")
+    assert isinstance(failed.exception, MillraceError)
+    assert "rides.parquet: rows from 8,192 on cannot be read" in str(failed.exception)
+    assert "\n" not in str(failed.exception)
+    assert "go on with: millrace replay --run torn" in failed.output
+    path.write_bytes(whole)
+    assert f"{MANY:,} predictions" in run("--run", "torn").output
     assert run("--run", "unheard-of").output == ""
+
+
+def test_a_run_whose_source_or_target_is_no_good_is_not_begun(
+    run: Run, replays: Replays, registry: Path, tmp_path: Path
+) -> None:
+    good, naive, taken = write(tmp_path / "rides.parquet", RIDES), tmp_path / "naive.parquet", tmp_path / "taken"
+    pq.write_table(pa.table({"at": pa.array([AT.replace(tzinfo=None)], pa.timestamp("us"))}), naive)
+    taken.touch()
+    unreadable = "SELECT nothing FROM nowhere ORDER BY 1"
+    for words, said in (
+        (["--file", str(naive)], "time zone"),
+        (["--sql", unreadable], "--sql: "),
+        (["--file", str(good), "--target", "parquet", "--into", str(taken)], f"--into {taken}: "),
+        (["--file", str(good), "--target", "parquet", "--into", str(taken / "deep")], f"--into {taken / 'deep'}: "),
+        (["--file", str(good), "--target", "topic"], "kafka: "),
+    ):
+        refused = run("--agent", "cost", *words, "--run", "never")
+        assert isinstance(refused.exception, MillraceError)
+        assert said in str(refused.exception)
+        assert "go on with" not in refused.output
+        assert Book(replays, "never").plan() is None
 
 
 def test_an_empty_range_is_told_as_one(run: Run, tmp_path: Path) -> None:

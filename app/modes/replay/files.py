@@ -34,6 +34,7 @@ class RowSource:
     async def spans(self, agent: Agent) -> list[Span]:
         """In pieces where rows do not depend on each other; in one where the agent must know what came before."""
         count = self._table.count()
+        next(self._table.values(0, min(1, count)), None)  # what cannot be read is told before a run is begun
         if self._events is not None and self._events not in _read(agent):
             raise ConfigurationError(f"agent {agent.name} does not read {self._events}")
         remembers = agent.state is not None and self._table.only not in _tags(agent.stateless)

@@ -32,6 +32,11 @@ _COLON = re.compile(r"(?<![:\\]):(?=\w)")
 """What SQLAlchemy would take for a parameter to be bound; there are none in a query as it is typed."""
 
 
+def in_one_line(error: Exception) -> str:
+    """What a library says, over several lines at times, in one."""
+    return " ".join(str(error).split())
+
+
 class Table(Protocol):
     """Rows that can be read again, in the same order, from any row on.
 
@@ -55,12 +60,12 @@ class ParquetTable:
     """A Parquet file, row group by row group; memory is that of one batch."""
 
     def __init__(self, path: Path, events: str | None) -> None:
-        self._events = events
+        self._path, self._events = path, events
         parquet = arrow("pyarrow.parquet")
         try:
             self._file = parquet.ParquetFile(path)
         except (arrow("pyarrow").ArrowInvalid, OSError) as error:
-            raise ConfigurationError(f"{path}: not a readable Parquet file ({error})") from error
+            raise ConfigurationError(f"{path}: not a readable Parquet file ({in_one_line(error)})") from error
         self.only = events if "type" not in self._file.schema_arrow.names else None
         groups = range(self._file.num_row_groups)
         self._ends = list(accumulate(self._file.metadata.row_group(group).num_rows for group in groups))
@@ -74,7 +79,7 @@ class ParquetTable:
         spans = enumerate(zip(self.borders, self._ends, strict=True))
         groups = [group for group, (begins, ends) in spans if ends > first and begins < end]
         skip, left = first - self.borders[groups[0]] if groups else 0, end - first
-        for batch in self._file.iter_batches(PIECE, row_groups=groups):
+        for batch in self._batches(groups, first):
             piece = batch.slice(skip, left) if skip < batch.num_rows else batch.slice(0, 0)
             skip = max(0, skip - batch.num_rows)
             left -= piece.num_rows
@@ -82,6 +87,16 @@ class ParquetTable:
                 yield rows_as_json(piece, self._events)
             if left <= 0:
                 return
+
+    def _batches(self, groups: Sequence[int], first: int) -> "Iterator[pa.RecordBatch]":
+        row = self.borders[groups[0]] if groups else first
+        try:
+            for batch in self._file.iter_batches(PIECE, row_groups=groups):
+                yield batch
+                row += batch.num_rows
+        except (arrow("pyarrow").ArrowInvalid, OSError) as error:
+            problem = f"rows from {row:,} on cannot be read ({in_one_line(error)}): the file is damaged, put it right"
+            raise ConfigurationError(f"{self._path}: {problem}") from error
 
 
 class CsvTable:
@@ -116,7 +131,7 @@ class CsvTable:
             with csv.open_csv(self._path, parse_options=lines, convert_options=text) as reader:
                 yield from reader
         except (lib.ArrowInvalid, OSError) as error:
-            raise ConfigurationError(f"{self._path}: not a readable CSV file ({error})") from error
+            raise ConfigurationError(f"{self._path}: not a readable CSV file ({in_one_line(error)})") from error
 
 
 class QueryTable:

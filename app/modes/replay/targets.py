@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Protocol
 
 from sqlalchemy import Connection
@@ -78,13 +79,20 @@ class ParquetTarget:
     over by whoever goes on from there.
     """
 
-    def __init__(self, book: Book, directory: Path) -> None:
+    def __init__(self, book: Book, directory: Path, *, fresh: bool = False) -> None:
+        """Proves the directory; it is one run's, for whoever reads it reads all its files: a `fresh` one must find none.
+
+        Raises `ConfigurationError`.
+        """
         self._book, self._directory = book, directory
         arrow("pyarrow.parquet")
         try:
             directory.mkdir(parents=True, exist_ok=True)
+            TemporaryFile(dir=directory).close()
         except OSError as error:
-            raise ConfigurationError(f"{directory} cannot be made: {error.strerror}") from error
+            raise ConfigurationError(f"--into {directory}: nothing can be written there: {error.strerror}") from error
+        if fresh and next(directory.glob("*.parquet"), None) is not None:
+            raise ConfigurationError(f"--into {directory}: there are Parquet files in it already, so name another")
 
     async def open(self, lane: Lane) -> None:
         self._lane, self._begins, self._taken = lane, lane.position, Taken()
@@ -111,10 +119,14 @@ class ParquetTarget:
             path.unlink(missing_ok=True)
             return
         scratch = path.with_name(f".{path.name}")
-        arrow("pyarrow.parquet").write_table(table, scratch, compression="zstd")
-        with scratch.open("rb") as file:
-            os.fsync(file.fileno())
-        scratch.replace(path)
+        try:
+            arrow("pyarrow.parquet").write_table(table, scratch, compression="zstd")
+            with scratch.open("rb") as file:
+                os.fsync(file.fileno())
+            scratch.replace(path)
+        except OSError as error:
+            scratch.unlink(missing_ok=True)
+            raise ConfigurationError(f"--into {self._directory}: {path.name} cannot be written: {error}") from error
 
 
 class TopicTarget:
