@@ -109,7 +109,8 @@ class Desk:
             if wait_s is not None and wait_s <= 0:
                 return
             try:
-                await asyncio.wait_for(self._wake.wait(), wait_s)
+                async with asyncio.timeout(wait_s):  # up to Python 3.11 `wait_for` may lose a cancellation
+                    await self._wake.wait()
             except TimeoutError:
                 return
 

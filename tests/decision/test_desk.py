@@ -234,3 +234,19 @@ async def test_while_another_writer_has_the_file_the_loop_goes_on(tmp_path: Path
     decision = world.store.decision(SubjectKey(ride.user_id, ride.ride_id))
     assert decision is not None
     assert decision.missing == ()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_told_to_end_in_the_turn_in_which_it_wakes_it_ends(tmp_path: Path, turns: int) -> None:
+    world = World(tmp_path)
+    running = asyncio.create_task(world.desk.run(world.push))
+    taking = [asyncio.create_task(world.desk.take(0, [], timedelta(hours=hours))) for hours in (2, 1)]
+    for _ in range(20):
+        await asyncio.sleep(0)  # it waits for the first of them to be due
+    taking.append(asyncio.create_task(world.desk.take(0, [], timedelta(hours=1))))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+    done, _ = await asyncio.wait([running], timeout=5)
+    assert done
+    await asyncio.gather(*taking, return_exceptions=True)

@@ -257,7 +257,8 @@ async def _next(waiting: asyncio.Queue[BatchMessage], deadline: float) -> BatchM
         if remaining <= 0:
             return None
     try:
-        return await asyncio.wait_for(waiting.get(), remaining)
+        async with asyncio.timeout(remaining):  # up to Python 3.11 `wait_for` may lose a cancellation
+            return await waiting.get()
     except TimeoutError:
         return None
 

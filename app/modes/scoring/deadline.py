@@ -105,7 +105,8 @@ class Worker:
             answer: asyncio.Future[T] = loop.create_future()
             self._calls.put((function, loop, answer))
             try:
-                return await asyncio.wait_for(answer, self._timeout_s)
+                async with asyncio.timeout(self._timeout_s):  # up to Python 3.11 `wait_for` may lose a cancellation
+                    return await answer
             except TimeoutError:
                 if answer.done() and not answer.cancelled():
                     raise  # the function's own

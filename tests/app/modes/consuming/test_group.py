@@ -1,6 +1,7 @@
 """A consumer group as a function call per batch: order, hooks, waiting for a fuller batch, and errors."""
 
 import asyncio
+import time
 from dataclasses import replace
 from datetime import timedelta
 from types import ModuleType
@@ -8,12 +9,15 @@ from typing import Any
 
 import pytest
 from aiokafka.structs import TopicPartition
+from faust.types import TP
 
 from app import topic_admin
 from app.bus import Outgoing
-from app.modes.consuming.group import Batching, Group
+from app.codec import Record
+from app.modes.consuming.group import Batching, Group, _next
 from app.modes.consuming.lifecycle import EXIT_STUCK, Leave
 from app.modes.consuming.progress import RecordBatch
+from app.modes.consuming.transport import BatchMessage
 from app.modes.consuming.watchdog import watch
 from app.testing import MemoryBus
 
@@ -237,3 +241,18 @@ async def test_a_group_with_nothing_to_read_is_not_stuck(stage: Any) -> None:
         task.cancel()
     await asyncio.gather(running, watching, return_exceptions=True)
     assert not done
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_told_to_end_in_the_turn_in_which_a_record_set_comes_a_lane_ends(turns: int) -> None:
+    waiting: asyncio.Queue[BatchMessage] = asyncio.Queue()
+    last = RecordBatch("rides", 0, [Record("rides", 0, 7, 0, None, b"")])
+    gathering = asyncio.create_task(_next(waiting, time.monotonic() + 60))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    waiting.put_nowait(BatchMessage(last, TP("rides", 0), generation=1))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    if gathering.cancel():
+        await asyncio.wait([gathering])
+        assert gathering.cancelled()
