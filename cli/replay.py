@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def replay(
+    context: typer.Context,
     agent: options.Agents = None,
     version: options.Version = None,
     topic: options.Topic = None,
@@ -30,6 +31,7 @@ def replay(
     into: options.Into = None,
     run: options.Name = None,
     resume: options.Resume = False,
+    list_runs: options.List = False,
     rate: options.Rate = None,
     workers: options.Workers = None,
     eager: options.Eager = False,
@@ -55,8 +57,13 @@ def replay(
 
       millrace replay --agent fraud --diff 2
 
+      millrace replay --list
+
       millrace replay --resume
     """
+    if list_runs:
+        _list(context, as_json)
+        return
     from cli.replay_asked import Asked, Going
     from cli.replay_job import Manner
 
@@ -66,6 +73,22 @@ def replay(
     if verify:
         raise typer.Exit(_verify(asked, going, manner, against or options.Live.topic, as_json))
     _replay(asked, going, manner, against, as_json)
+
+
+def _list(context: typer.Context, as_json: bool) -> None:
+    from app.sql.replays import Replays
+    from cli.replay_asked import refuse
+    from cli.replay_list import show
+
+    sources = {each.opts[0]: context.get_parameter_source(each.name or "") for each in context.command.params}
+    typed = {option: source is not None and source.name == "COMMANDLINE" for option, source in sources.items()}
+    refuse("--list", typed | {"--list": None, "--json": None})
+    settings, console = _surroundings(False)
+    replays = Replays.open(settings.database_url)
+    try:
+        show(replays, console, as_json)
+    finally:
+        replays.close()
 
 
 def _replay(asked: "Asked", going: "Going", manner: "Manner", against: options.Live | None, as_json: bool) -> None:

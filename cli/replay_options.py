@@ -57,6 +57,9 @@ Target = Annotated[To, typer.Option(help="where the answers go", rich_help_panel
 Into = Annotated[Path | None, typer.Option(help="the directory of --target parquet", rich_help_panel=TARGET)]
 Name = Annotated[Text, typer.Option(help="its name; that of a run there is continues it", rich_help_panel=RUN)]
 Resume = Annotated[bool, typer.Option("--resume", help="continue the latest run", rich_help_panel=RUN)]
+List = Annotated[
+    bool, typer.Option("--list", help="the runs there are, how far each is, how it goes on", rich_help_panel=RUN)
+]
 Rate = Annotated[
     float | None, typer.Option(min=LEAST_RATE, max=1e9, help="records a second at most", rich_help_panel=RUN)
 ]

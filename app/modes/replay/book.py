@@ -119,7 +119,7 @@ class Book:
             unfinished = and_(lanes.c.run == self.run, ~lanes.c.finished)
             rows = connection.execute(select(lanes).where(unfinished).order_by(lanes.c.number)).all()
         for row in rows:
-            free = row.owner is None or row.lease_until < now or _is_dead(row.owner)
+            free = row.owner is None or row.lease_until < now or is_dead(row.owner)
             if free and self._take(row, now):
                 return _lane(row)
         return None
@@ -215,7 +215,7 @@ def _owner() -> str:
     return f"{socket.gethostname()}/{process.pid}/{process.create_time():.2f}/{uuid.uuid4().hex[:8]}"
 
 
-def _is_dead(owner: str) -> bool:
+def is_dead(owner: str) -> bool:
     """Whether a worker of this machine has ended without a word, so that its lease need not be waited for."""
     host, pid, since, _ = owner.rsplit("/", 3)
     if host != socket.gethostname() or int(pid) == os.getpid():
