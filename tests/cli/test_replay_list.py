@@ -59,7 +59,7 @@ def test_two_lines_a_run_on_80_columns(replays: Replays) -> None:
     wide = StringIO()
     show(replays, Console(file=wide, width=120), as_json=False)
     assert "duration 1, cost 12: rides.parquet → diff  " in wide.getvalue()
-    assert "cost 12: SELECT a[1] FROM rides ORDER BY event… → topic  " in wide.getvalue()
+    assert "cost 12: SELECT a[1] FROM rides ORDER BY event_i… → topic  " in wide.getvalue()
     assert "cost 12: rides from 2023-02-01T00:00Z → store  " in wide.getvalue()
     assert last == "one that is stopped goes on with: millrace replay --run NAME"
 
