@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 import msgspec
@@ -40,6 +40,7 @@ _WRONG_FIELD = re.compile(
     r"^Object (?P<what>contains unknown|missing required) field `(?P<name>.*?)`(?: - at `\$\.?(?P<path>[^`]*)`)?$",
     re.DOTALL,
 )
+_NO_CHOICE = "Invalid enum value"
 _PRINTABLE = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -123,7 +124,17 @@ def decode(decoder: "msgspec.json.Decoder[Any]", raw: bytes) -> Any:
     except RecursionError as error:
         raise InvalidMessage("nested too deeply") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise refusal(error) from error
+        found = refusal(error)
+        if found.problem == _NO_CHOICE and (choices := _choices(decoder.type, found.field)):
+            found = InvalidMessage(f"one of: {', '.join(choices)}", found.field)
+        raise found from error
+
+
+def _choices(of: Any, name: str) -> list[str]:
+    """The words this field of a struct may be; none where it is no field of it, or may be anything."""
+    known = {field.name: field.type for field in fields(of)} if isinstance(of, type) else {}
+    kinds = (known.get(name), *get_args(known.get(name)))
+    return [str(word) for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
 
 
 def refusal(error: msgspec.MsgspecError | UnicodeDecodeError) -> InvalidMessage:

@@ -91,7 +91,7 @@ def _event(envelope: CloudEvent, identity: Identity, where: str) -> Event:
     body = bodies.BODIES.get(envelope.type)
     prefix = where.removesuffix("data")
     if body is None:
-        raise UnknownMessage("unknown message type or version", f"{prefix}type" if where else "ce-type")
+        raise UnknownMessage(f"one of: {', '.join(bodies.BODIES)}", f"{prefix}type" if where else "ce-type")
     try:
         said = body.decode(bytes(envelope.data))
         at = None if envelope.time is msgspec.UNSET else envelope.time

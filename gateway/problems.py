@@ -22,7 +22,6 @@ from app.errors import (
     Overloaded,
     ServiceUnavailable,
     TooLarge,
-    UnknownMessage,
 )
 from app.tokens import Unauthenticated
 
@@ -88,8 +87,6 @@ def of(error: Exception) -> Response:
             return problem(error.status, error.detail, error.field, error.headers)
         case Unauthenticated():
             return problem(401, str(error), headers={"WWW-Authenticate": 'Bearer realm="millrace"'})
-        case UnknownMessage():
-            return problem(422, "unknown message type or version", error.field)
         case InvalidMessage():
             return problem(422, error.problem, error.field)
         case ServiceUnavailable():
@@ -102,10 +99,21 @@ def of(error: Exception) -> Response:
             )
             return problem(ASKING[type(error)], str(error), headers=wait)
         case HTTPException():
-            return problem(error.status_code, headers=error.headers)
+            return problem(error.status_code, _of_http(error), headers=error.headers)
         case _:
             logger.error("unexpected error in a request", exc_info=error)
             return problem(500, "an unexpected error; it has been logged")
+
+
+def _of_http(error: HTTPException) -> str:
+    """What to do about a path or a method there is not; the framework says no more than the number."""
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            return "there is nothing at this path; /docs lists the calls"
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            return f"this path takes {(error.headers or {}).get('Allow', 'another method')}"
+        case _:
+            return ""
 
 
 async def handle(request: Request, error: Exception) -> Response:

@@ -197,7 +197,7 @@ async def test_unknown_models_versions_and_paths(client, asker) -> None:
     for path in ("/v2/models/eat/infer", "/v2/models/eta/versions/99/infer"):
         assert (await client.post(path, json=body())).status_code == 404
     wrong = await client.get(INFER)
-    assert (wrong.status_code, wrong.json()["error"]) == (405, "Method Not Allowed")
+    assert (wrong.status_code, wrong.json()["error"]) == (405, "this path takes POST")
     assert (await client.get("/v2/nothing")).json()["error"] == "Not Found"
     asker.version = "7"  # a worker still has, or has already, another version than the registry names
     response = await client.post("/v2/models/eta/versions/1/infer", json=body())

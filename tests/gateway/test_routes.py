@@ -17,6 +17,8 @@ from app.events import AnyRide, AnyUpload, ContentUpdated, ContentUploaded, Ride
 from app.tokens import Tokens, read_secret
 from app.topics import TOPICS
 
+PAYMENT = {"card_id": "c", "terminal_id": "t", "amount_usd": 1.0, "source": "pos"}
+EVENT = {"specversion": "1.0", "id": "e", "source": "/test", "type": "millrace.ride.requested.v1", "data": {}}
 RIDE = {"pickup": {"zone": 7}, "dropoff": {"lat": 40.7, "lon": -73.9}, "passengers": 2}
 GOOD = json.dumps(RIDE).encode()
 rides, uploads = codec.Decoder(AnyRide), codec.Decoder(AnyUpload)
@@ -227,6 +229,26 @@ async def test_unknown_paths_and_methods_are_problems_too(client) -> None:
     ):
         assert response.status_code == status
         assert response.headers["content-type"] == "application/problem+json"
+        assert response.json()["detail"]
+    assert "POST" in (await client.get("/v1/rides")).json()["detail"]
+    assert "/docs" in (await client.get("/v1/nothing")).json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type", "body", "field", "choice"),
+    [
+        ("/v1/transactions", "application/json", {**PAYMENT, "source": "moon"}, "source", "atm, online, pos"),
+        ("/v1/events", "application/cloudevents+json", {**EVENT, "specversion": "2.0"}, "specversion", "1.0"),
+        ("/v1/events", "application/cloudevents+json", {**EVENT, "type": "ride"}, "type", "millrace.ride.requested.v1"),
+    ],
+)
+async def test_who_chooses_what_there_is_not_is_told_what_there_is(
+    client, path: str, media_type: str, body: dict[str, object], field: str, choice: str
+) -> None:
+    refused = await client.post(path, json=body, headers={"Content-Type": media_type})
+    assert (refused.status_code, refused.json()["field"]) == (422, field)
+    assert choice in refused.json()["detail"]
+    assert "moon" not in refused.text
 
 
 async def test_503_when_kafka_refuses_or_is_not_there(serve, client, bus, namespace) -> None:
