@@ -111,9 +111,14 @@ def _instances(given: str | None, file: Path | None) -> Iterator[Json]:
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_no_number)
     except ValueError as error:
         raise ConfigurationError(f"{where}: not JSON ({error})") from error
+
+
+def _no_number(name: str) -> None:
+    """NaN and Infinity, which Python reads and JSON does not have."""
+    raise ValueError(f"{name} is no number in it")
 
 
 def _post(client: "httpx.Client", agent: str, instances: Sequence[Json], parameters: dict[str, str]) -> Json:

@@ -24,12 +24,15 @@ def gateway(
     import uvloop
 
     from app.embedded import attached
+    from app.services.process import free_port
     from app.settings import read_settings
     from gateway.main import serve
 
     given = {"host": host, "port": port}
     settings = read_settings(**{name: value for name, value in given.items() if value is not None})
     check_address(settings)
+    if settings.port == 0:  # whoever reads the notice has to know it
+        settings = settings.model_copy(update={"port": free_port()})
     resolved = attached(settings)
     typer.echo(f"gateway on http://{settings.host}:{settings.port}; Ctrl-C ends", err=True)
     uvloop.run(serve(resolved))

@@ -1,6 +1,9 @@
 """`millrace`: the command line. Every command lives in a file of its own; this one only gathers them."""
 
+import logging
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -38,6 +41,22 @@ app = typer.Typer(
     Settings come from the environment (MILLRACE_KAFKA, MILLRACE_REDIS, ...); what is unset is embedded.""",
 )
 
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"millrace {version('millrace')}")
+        raise typer.Exit
+
+
+@app.callback()
+def millrace(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="say which version this is, and end")
+    ] = False,
+) -> None:
+    """The help is the application's own."""
+
+
 RUN, WORK, LOOK = "Run", "Models", "Look"
 app.command(rich_help_panel=RUN)(demo.demo)
 app.command(rich_help_panel=RUN)(up.up)
@@ -63,6 +82,8 @@ app.add_typer(models.app, name="models", rich_help_panel=WORK)
 
 def run() -> None:
     """The console script: what we raise on purpose becomes one plain sentence and exit code 2."""
+    # Where no log is set up: what the client warns of is said in that sentence.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     try:
         app()
     except MillraceError as error:

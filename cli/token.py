@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+LONGEST_H = 10 * 365 * 24
+
 
 def token(
     user: Annotated[str, typer.Argument(help="who calls: a user's id, or the name of a service")],
@@ -14,7 +16,7 @@ def token(
     bank: Annotated[
         bool, typer.Option("--bank", help="may send transactions and chargebacks of any card holder, and nothing else")
     ] = False,
-    hours: Annotated[float, typer.Option(min=0.01, help="how long it is valid")] = 1.0,
+    hours: Annotated[float, typer.Option(min=0.01, max=LONGEST_H, help="how long it is valid")] = 1.0,
 ) -> None:
     """Print a token, signed with MILLRACE_AUTH_SECRET, or with this machine's own secret where that is not set.
 

@@ -1,6 +1,7 @@
 """`millrace topics`: the table of topics beside what the brokers have."""
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,15 +43,22 @@ def _say(wanted: list["Topic"], cluster: "Cluster", settings: Settings) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("topic", "key", "kept", title=f"Topics on {settings.kafka}", title_justify="left")
+    table = Table(title=f"Topics on {settings.kafka}", title_justify="left")
+    table.add_column("topic", no_wrap=True)
+    for name in ("key", "kept"):
+        table.add_column(name)
     table.add_column("partitions", justify="right")
     table.add_column("replicas", justify="right")
     for topic in wanted:
-        kept = "the last of each key" if topic.cleanup == "compact" else f"{topic.retention.days} days"
+        kept = "the last of each key" if topic.cleanup == "compact" else _kept(topic.retention)
         found = cluster.topics.get(topic.name)
         shape = (str(found.partitions), str(found.replication)) if found else ("missing", "")
         table.add_row(topic.name, topic.key, kept, *shape)
     Console().print(table)
+
+
+def _kept(retention: timedelta) -> str:
+    return f"{retention.days} days" if retention.days else f"{retention.total_seconds() / 60:g} min"
 
 
 def _say_json(wanted: list["Topic"], cluster: "Cluster") -> None:

@@ -103,6 +103,7 @@ def test_a_row_without_an_answer_is_exit_code_1(run: Run, asker: MemoryAsker) ->
         (["eta"], ConfigurationError, "either --json or --file"),
         (["eta", "--json", RIDE, "--file", "x"], ConfigurationError, "either --json or --file"),
         (["eta", "--json", "{"], ConfigurationError, "not JSON"),
+        (["eta", "--json", '{"pickup": {"zone": NaN}}'], ConfigurationError, "not JSON (NaN"),
         (["eta", "--json", "[]"], ConfigurationError, "no instance"),
         (["eta", "--file", "/nowhere"], ConfigurationError, "cannot be read"),
         (["eta", "--json", RIDE, "--publish", "--wait-decision"], ConfigurationError, "exclude each other"),

@@ -68,4 +68,7 @@ def test_topics_shows_the_table_and_creates_what_is_missing(settings: Settings) 
     rows = {row["topic"]: row for row in json.loads(result.output)}
     assert rows["rides"]["partitions"] == settings.partitions
     assert rows["rides"]["key"] == "user_id"
-    assert "dead-letters" in run(settings, "topics").output
+    shown = run(settings, "topics").output
+    assert "dead-letters" in shown
+    assert "10 min" in shown
+    assert "requests.cancellation" in shown

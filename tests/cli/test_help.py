@@ -1,6 +1,7 @@
 """`--help` of every command says what was written for it: nothing of it is taken for markup and lost."""
 
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -34,3 +35,8 @@ def test_all_of_a_commands_help_is_shown(path: tuple[str, ...], monkeypatch: pyt
     written = [ALL[path].help, ALL[path].epilog, *(getattr(option, "help", None) for option in ALL[path].params)]
     for text in filter(None, written):
         assert plain(text) in plain(shown.output)
+
+
+def test_the_version_is_told() -> None:
+    told = CliRunner().invoke(app, ["--version"])
+    assert (told.exit_code, told.output) == (0, f"millrace {version('millrace')}\n")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from app.errors import MillraceError
 from app.settings import Settings
 from app.tokens import BANK_SCOPES, OPERATOR_SCOPES, USER_SCOPES, Tokens, read_secret
 from cli.main import app
@@ -21,8 +22,8 @@ def test_a_token_of_each_kind(tmp_path: Path, option: list[str], scopes: tuple[s
     assert identity.scopes == frozenset(scopes)
 
 
-@pytest.mark.parametrize("arguments", [["a b"], ["core", "--bank", "--operator"]])
+@pytest.mark.parametrize("arguments", [["a b"], ["core", "--bank", "--operator"], ["core", "--hours", "1e12"]])
 def test_what_cannot_be_a_token_is_an_error(tmp_path: Path, arguments: list[str]) -> None:
     made = CliRunner().invoke(app, ["token", *arguments], env={"MILLRACE_DATA_DIR": str(tmp_path)})
-    assert made.exit_code != 0
+    assert made.exit_code == 2 or isinstance(made.exception, MillraceError)
     assert "eyJ" not in made.output
