@@ -3,6 +3,7 @@
 For operators: `status:read`. `batch_reads` has the queries; `static/js/batch*.js` draws what they give.
 """
 
+import re
 from contextlib import suppress
 from datetime import datetime, timedelta
 from importlib.metadata import distribution
@@ -15,7 +16,7 @@ from starlette.responses import Response
 from app.errors import InvalidMessage
 from app.tokens import STATUS_READ
 from gateway.auth import Door
-from gateway.batch_reads import BatchReads
+from gateway.batch_reads import MOST_RUNS, RUNS, BatchReads
 from gateway.reads import OffLoop
 from gateway.requests import need_id
 from gateway.routes import answer
@@ -49,12 +50,14 @@ class BatchRoutes:
 
     async def runs(self, request: Request) -> Response:
         self._door.admit(request.headers, STATUS_READ)
-        return answer({"runs": await self._off_loop(self._reads.runs)})
+        query = request.query_params
+        job, limit, before = query.get("job"), _limit(query.get("limit")), _instant(query.get("before"), "before")
+        return answer(await self._off_loop(lambda: self._reads.runs(job, limit, before)))
 
     async def scores(self, request: Request) -> Response:
         self._door.admit(request.headers, STATUS_READ)
         job, query = need_id(request.path_params["job"], "job"), request.query_params
-        as_of, by = _instant(query.get("as_of")), query.get("by")
+        as_of, by = _instant(query.get("as_of"), "as_of"), query.get("by")
         return answer(await self._off_loop(lambda: self._reads.scores(job, as_of, by)))
 
     async def errors(self, request: Request) -> Response:
@@ -72,11 +75,19 @@ class BatchRoutes:
         return answer(await self._off_loop(lambda: self._reads.report(run, model)))
 
 
-def _instant(text: str | None) -> datetime | None:
+def _limit(text: str | None) -> int:
+    if text is None:
+        return RUNS
+    if re.fullmatch("[0-9]{1,4}", text) and 1 <= int(text) <= MOST_RUNS:
+        return int(text)
+    raise InvalidMessage(f"expected a number from 1 to {MOST_RUNS}", "limit")
+
+
+def _instant(text: str | None, field: str) -> datetime | None:
     if text is None:
         return None
     with suppress(ValueError):
         at = datetime.fromisoformat(text)
         if at.tzinfo is not None:
             return at
-    raise InvalidMessage("expected an instant with its zone, as 2026-11-01T00:00Z", "as_of")
+    raise InvalidMessage("expected an instant with its zone, as 2026-11-01T00:00Z", field)

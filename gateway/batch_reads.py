@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from app.sql.replays import Replays
     from app.sql.runs import Runs
 
-RUNS = 200
+RUNS, MOST_RUNS = 50, 1000
+"""Of each job: two days of one that runs hourly, a year of one that runs weekly."""
+
 LIKELIEST = 50
 BINS = 20
 _SAMPLE = 2000
@@ -46,9 +48,24 @@ class BatchReads:
             if opened in self.__dict__:
                 self.__dict__[opened].close()
 
-    def runs(self) -> list[dict[str, Any]]:
-        """The latest scheduled runs, newest first."""
-        return [asdict(run) for run in self._runs.history(limit=RUNS)]
+    def runs(self, job: str | None = None, limit: int = RUNS, before: datetime | None = None) -> dict[str, Any]:
+        """The latest runs of each job, newest first, so that none buries another's; of those that were skipped, how many.
+
+        Raises `Refused` (404) for a job there is not.
+        """
+        from app.jobs.job import names
+
+        known = self._runs.jobs()
+        if job is not None and job not in {*known, *names()}:
+            raise _unknown(f"no job {job!r}; there are: {', '.join(names())}")
+        found, skipped = [], []
+        for name in known if job is None else [job]:
+            latest = self._runs.carried_out(name, limit, before)
+            skipped.append(self._runs.skipped(name, latest[-1].as_of if len(latest) == limit else None, before))
+            found += latest
+        found.sort(key=lambda run: run.as_of, reverse=True)
+        told = [each._asdict() for each in skipped if each.runs]
+        return {"runs": [asdict(run) for run in found], "skipped": told}
 
     def scores(self, name: str, as_of: datetime | None, by: str | None = None) -> dict[str, Any]:
         """One run's scores at a glance; of the latest run that has any, unless `as_of` says which.

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Table, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Table, and_, func, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from app.clock import utc_now
@@ -59,6 +59,14 @@ class Run:
     error: str | None = None
 
 
+class Skipped(NamedTuple):
+    """How many runs of a job were missed and not made up for; `last`: the latest as-of time of theirs."""
+
+    job: str
+    runs: int
+    last: datetime | None
+
+
 class Overtaken(Exception):
     """The run is another worker's by now, or was given up: what this one has must not be kept."""
 
@@ -92,9 +100,23 @@ class Runs(Database):
 
     def history(self, job: str | None = None, limit: int = 50) -> list[Run]:
         """The latest runs, by as-of time, newest first."""
-        query = select(runs).order_by(runs.c.as_of.desc(), runs.c.job).limit(limit)
+        return self._latest(true() if job is None else runs.c.job == job, limit)
+
+    def carried_out(self, job: str, limit: int, before: datetime | None = None) -> list[Run]:
+        """The latest runs of a job that were not skipped, newest first; `before`: of which as-of times."""
+        return self._latest(and_(_until(job, before), runs.c.state != SKIPPED), limit)
+
+    def skipped(self, job: str, since: datetime | None, before: datetime | None = None) -> Skipped:
+        """How many runs of a job were skipped between these as-of times, both ends excluded, and the latest of them."""
+        between = and_(_until(job, before), runs.c.as_of > since if since is not None else true())
+        query = select(func.count(), func.max(runs.c.as_of)).where(between, runs.c.state == SKIPPED)
         with self.connected() as connection:
-            return [_run(row) for row in connection.execute(query if job is None else query.where(runs.c.job == job))]
+            return Skipped(job, *connection.execute(query).one())
+
+    def jobs(self) -> list[str]:
+        """Those that ever had a run, by name."""
+        with self.connected() as connection:
+            return list(connection.scalars(select(runs.c.job).distinct().order_by(runs.c.job)))
 
     def attempts(self, job: str, as_of: datetime) -> list[Row[Any]]:
         """Every attempt at one run, the first one first: columns of `run_attempts`."""
@@ -178,6 +200,11 @@ class Runs(Database):
             self._change(connection, run, state=WAITING, lease_until=None, tries=run.tries - 1)
             _end(connection, run, self.wall(), WAITING)
 
+    def _latest(self, which: ColumnElement[bool], limit: int) -> list[Run]:
+        query = select(runs).where(which).order_by(runs.c.as_of.desc(), runs.c.job).limit(limit)
+        with self.connected() as connection:
+            return [_run(row) for row in connection.execute(query)]
+
     def _lost(self) -> ColumnElement[bool]:
         return and_(runs.c.state == RUNNING, runs.c.lease_until < self.wall())
 
@@ -232,6 +259,10 @@ class Runs(Database):
 
 def _of(job: str, as_of: datetime, table: Table = runs) -> ColumnElement[bool]:
     return and_(table.c.job == job, table.c.as_of == as_of)
+
+
+def _until(job: str, before: datetime | None) -> ColumnElement[bool]:
+    return and_(runs.c.job == job, runs.c.as_of < before if before is not None else true())
 
 
 def _run(row: Row[Any]) -> Run:

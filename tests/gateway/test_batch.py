@@ -81,7 +81,45 @@ async def test_an_earlier_run_and_one_there_is_not(operator: httpx.AsyncClient) 
     assert (nonsense.status_code, nonsense.json()["field"]) == (422, "by")
 
 
-@pytest.mark.parametrize("path", ["/v1/batch/scores/nope", "/v1/batch/scores/churn", "/v1/batch/reports/no/eta"])
+async def test_a_job_that_runs_hourly_buries_no_other(operator: httpx.AsyncClient, settings: Settings) -> None:
+    runs, hour, week = Runs.open(settings.database_url), timedelta(hours=1), timedelta(days=7)
+    hours = [AS_OF - n * hour for n in range(300)]
+    runs.plan("hourly", hours[::2], hours[1::2], AS_OF)
+    runs.plan("weekly", [AS_OF - n * week for n in (1, 2)], [], AS_OF)
+    runs.close()
+
+    async def asked(**query: str | int) -> tuple[list[tuple[str, datetime]], list[dict[str, Any]]]:
+        told = (await operator.get("/v1/batch/runs", params=query)).json()
+        listed = [(run["job"], msgspec.convert(run["as_of"], datetime)) for run in told["runs"]]
+        return listed, [{**each, "last": msgspec.convert(each["last"], datetime)} for each in told["skipped"]]
+
+    listed, skipped = await asked()
+    assert [job for job, _ in listed].count("hourly") == 50
+    assert listed[-2:] == [("weekly", AS_OF - week), ("weekly", AS_OF - 2 * week)]
+    assert skipped == [{"job": "hourly", "runs": 49, "last": AS_OF - hour}]
+    listed, skipped = await asked(job="hourly", limit=2, before=(AS_OF - 6 * hour).isoformat())
+    assert listed == [("hourly", AS_OF - 8 * hour), ("hourly", AS_OF - 10 * hour)]
+    assert skipped == [{"job": "hourly", "runs": 2, "last": AS_OF - 7 * hour}]
+    assert await asked(job="churn") == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"limit": "0"}, "limit"),
+        ({"limit": "1001"}, "limit"),
+        ({"limit": "all"}, "limit"),
+        ({"before": "now"}, "before"),
+    ],
+)
+async def test_what_cannot_be_paged_by_is_named(operator: httpx.AsyncClient, query: dict[str, str], field: str) -> None:
+    refused = await operator.get("/v1/batch/runs", params=query)
+    assert (refused.status_code, refused.json()["field"]) == (422, field)
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/batch/runs?job=nope", "/v1/batch/scores/nope", "/v1/batch/scores/churn", "/v1/batch/reports/no/eta"]
+)
 async def test_what_there_is_not_is_not_found(operator: httpx.AsyncClient, path: str) -> None:
     answer = await operator.get(path)
     assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")

@@ -54,8 +54,8 @@ async function load() {
 }
 
 async function loadRuns() {
-  const { runs } = await feed.ask("/v1/batch/runs");
-  showRuns(runs, (run) => void anew(() => openRun(run)));
+  const { runs, skipped } = await feed.ask("/v1/batch/runs");
+  showRuns(runs, skipped, (run) => void anew(() => openRun(run)));
   const first = runs.find(hasScores);
   for (const panel of ["scores", "likeliest-panel"]) byId(panel).hidden = !first;
   if (first) await openRun(first);

@@ -8,26 +8,17 @@ export const minute = (at) => `${at.slice(0, 10)} ${at.slice(11, 16)}Z`;
 
 export const hasScores = (run) => run.state === "done" && run.scored > 0;
 
-export function showRuns(runs, onOpen) {
-  const rows = folded(runs).map(({ run, skipped }) => (skipped.length > 1 ? skippedRow(skipped) : runRow(run, onOpen)));
+export function showRuns(runs, skipped, onOpen) {
+  const rows = [...runs.map((run) => runRow(run, onOpen)), ...skipped.map(skippedRow)];
   const none = el("td", { colspan: 9, class: "muted" }, "No run yet: millrace score churn makes one, millrace schedule one each day.");
   byId("runs").replaceChildren(...(rows.length > 0 ? rows : [el("tr", {}, none)]));
 }
 
-/** The runs in their order; of a job's that were skipped one after another, the latest stands for all. */
-function folded(runs) {
-  const rows = [];
-  for (const run of runs) {
-    const before = rows.at(-1)?.skipped;
-    if (run.state === "skipped" && before?.[0]?.job === run.job) before.push(run);
-    else rows.push({ run, skipped: run.state === "skipped" ? [run] : [] });
-  }
-  return rows;
-}
-
-function skippedRow(runs) {
-  const note = `${count(runs.length)} runs that were missed and not made up for, since ${minute(runs.at(-1).as_of)}`;
-  return runRow({ ...runs[0], error: note });
+/** What became of a job's runs that nobody carried out, in one row. */
+function skippedRow({ job, runs, last }) {
+  const note = `${count(runs)} missed and not made up for, the last as of ${minute(last)}`;
+  return el("tr", {}, el("th", { scope: "row" }, job), el("td", {}, ""),
+    el("td", {}, el("span", { class: "pill", "data-state": "skipped" }, "skipped")), el("td", { colspan: 6, class: "wrap" }, note));
 }
 
 function runRow(run, onOpen) {
