@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, MetaData, Table, inspect, text
+from sqlalchemy import Connection, Engine, MetaData, Table, func, inspect, select, text
 from sqlalchemy.schema import CreateColumn
 
 from app.errors import ConfigurationError
@@ -10,9 +10,8 @@ from app.sql.engine import answering, file_of, whereabouts
 
 ANOTHER = "name another database, or delete this one"
 
-_ALONE = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(20481)"}
-"""Keeps others from creating tables until the transaction ends: of those that start together, one finds nothing there. The
-number stands for this purpose alone."""
+_CREATING = 20481
+"""Of PostgreSQL's advisory locks, the one that stands for creating tables."""
 
 
 def ensure(engine: Engine, metadata: MetaData, setting: str, remedy: str = ANOTHER) -> None:
@@ -30,7 +29,7 @@ def ensure(engine: Engine, metadata: MetaData, setting: str, remedy: str = ANOTH
     if path := file_of(engine.url):
         _make(path.parent, setting)
     with answering(whereabouts(engine.url, setting)), engine.begin() as connection:
-        connection.exec_driver_sql(_ALONE[engine.dialect.name])
+        _alone(connection)
         metadata.create_all(connection)
         for table in metadata.sorted_tables:
             _complete(connection, table)
@@ -65,6 +64,14 @@ def _make(directory: Path, setting: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"{setting}: {directory} cannot be made: {error.strerror}") from error
+
+
+def _alone(connection: Connection) -> None:
+    """Keep others from creating tables until the transaction ends: of those that start together, one finds nothing there."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_CREATING)))
+    elif not getattr(connection.connection.driver_connection, "in_transaction", True):  # some engines begin with the lock
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _complete(connection: Connection, table: Table) -> None:
