@@ -67,10 +67,13 @@ def _make(directory: Path, setting: str) -> None:
 
 
 def _alone(connection: Connection) -> None:
-    """Keep others from creating tables until the transaction ends: of those that start together, one finds nothing there."""
+    """Keep others from creating tables until the transaction ends: of those that start together, one finds nothing there.
+
+    Some engines begin every transaction with SQLite's lock.
+    """
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_CREATING)))
-    elif not getattr(connection.connection.driver_connection, "in_transaction", True):  # some engines begin with the lock
+    elif not getattr(connection.connection.driver_connection, "in_transaction", True):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
