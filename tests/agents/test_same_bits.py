@@ -38,7 +38,9 @@ def there() -> dict[str, str]:
     """The same in a process whose NumPy takes none of the instructions that only some processors have."""
     extensions = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
     environment = os.environ | {"NPY_DISABLE_CPU_FEATURES": " ".join(extensions)}
-    done = subprocess.run([sys.executable, "-c", THERE], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", THERE], env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     found: dict[str, str] = json.loads(done.stdout)
     return found
