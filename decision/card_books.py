@@ -20,7 +20,11 @@ from decision.clerk import Clerk
 
 
 class CardBooks:
-    """One per worker. Raises `ServiceUnavailable` when the database stays away, and the worker ends: nothing is committed."""
+    """One per worker.
+
+    Raises `ServiceUnavailable` when the database stays away, and `MillraceError` when another worker counts the same partition;
+    the worker ends then, and nothing is committed.
+    """
 
     def __init__(self, clerk: Clerk[CardJournal]) -> None:
         self._clerk = clerk
@@ -39,7 +43,7 @@ class CardBooks:
         counted = await self._clerk.ask(lambda journal: journal.counted(ends.keys()))
         for partition, end in ends.items():
             offset = counted.get(partition, 0)
-            self._counts[partition] = Count(offset if offset <= end else 0)
+            self._counts[partition] = Count(offset if offset <= end else 0, since=offset)
 
     async def close(self, partitions: Collection[int]) -> None:
         """Give partitions up, with all that is known of them written down."""
@@ -113,7 +117,8 @@ class CardBooks:
         pending = Pending(counts, self._marks, self._reports)
         self._marks, self._reports = [], []
         for partition in self._unwritten:
-            self._counts[partition].allowed = 0
+            count = self._counts[partition]
+            self._counts[partition] = Count(count.offset, since=count.offset)
         self._unwritten.clear()
         return pending
 

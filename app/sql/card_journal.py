@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, and_, bindparam, false, select, tuple
 
 from app import codec
 from app.decisions import Decision
+from app.errors import MillraceError
 from app.events import FraudReported
 from app.sql.card_ledger import Kept, Pending, Tallies
 from app.sql.journal import Aged, Journal, Unpushed, chunks, execute, standing
@@ -40,7 +41,9 @@ class CardJournal(Journal):
         )
         put = insert(charge_counts)
         self._put_count = put.on_conflict_do_update(
-            index_elements=[charge_counts.c.partition], set_={"offset": put.excluded.offset}
+            index_elements=[charge_counts.c.partition],
+            set_={"offset": put.excluded.offset},
+            where=charge_counts.c.offset == bindparam("since"),
         )
         self._put_charge = Prepared(put_charge, charges.columns.keys(), engine.dialect)
         put_decision = insert(card_decisions).on_conflict_do_nothing()
@@ -60,7 +63,7 @@ class CardJournal(Journal):
         """Write decisions down; returns those that stood there already.
 
         One to hold a transaction that was reported before counts under that decision from now on. Allowed ones count if they
-        are new, unless they have been `counted` as such; what is `pending` is settled in the same transaction.
+        are new, unless they have been `counted` as such; what is `pending` is settled in the same transaction, see `settle`.
         """
         tallies = Tallies()
         with self.transaction() as connection:
@@ -76,7 +79,12 @@ class CardJournal(Journal):
         return stood
 
     def settle(self, pending: Pending, now: datetime) -> None:
-        """Write down what is pending."""
+        """Write down what is pending.
+
+        Raises `MillraceError`, and nothing of it is written, where somebody else has counted meanwhile: a worker that was held
+        up for so long that another has its partition now, or its successor. Both may have counted the same; whoever begins
+        anew does so from what is written.
+        """
         with self.transaction() as connection:
             self._settle(connection, pending, now, Tallies())
 
@@ -116,7 +124,9 @@ class CardJournal(Journal):
         counts = sorted(pending.counts.items())
         tallies.of("allow").decided += sum(count.allowed for _, count in counts)
         self._mark(connection, [(mark.offset, mark.published, *mark.decision) for mark in pending.marks])
-        execute(connection, self._put_count, ({"partition": at, "offset": count.offset} for at, count in counts))
+        moved = [{"partition": at, "offset": count.offset, "since": count.since} for at, count in counts]
+        if execute(connection, self._put_count, moved) < len(moved):
+            raise MillraceError("somebody else has counted transactions of the same partitions: begin anew")
         self._report(connection, pending.reports, now, tallies)
         # At last, and in one order everywhere, so that two workers cannot lock each other's rows crosswise.
         self.count(connection, {action: tally.decided for action, tally in tallies.by.items()})

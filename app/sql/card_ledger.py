@@ -37,10 +37,12 @@ class Count:
 
     Attributes:
         offset: all before it is counted, with these.
+        since: the offset that the tallies have come to without these, as far as the worker knows; 0 at their beginning.
     """
 
     offset: int
     allowed: int = 0
+    since: int = 0
 
 
 @dataclass

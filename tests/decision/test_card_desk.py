@@ -14,7 +14,7 @@ from app import codec
 from app.bus import Outgoing
 from app.costs import Costs
 from app.decisions import Decision, DecisionBatch
-from app.errors import DeliveryFailed, ServiceUnavailable
+from app.errors import DeliveryFailed, MillraceError, ServiceUnavailable
 from app.events import FraudReported
 from app.live import LiveUpdate
 from app.modes.consuming.progress import RecordBatch
@@ -197,6 +197,29 @@ async def test_kept_or_not_it_counts_once(tmp_path: Path, before: int, after: in
     assert again.tallies() == {"allow": (3, 0), "block": (1, 0)}
     assert again.store.actions() == {"allow": 3, "block": 1}
     for each in (killed, again):
+        each.journal.close()
+
+
+@pytest.mark.parametrize("keep_allowed", [0, 9])
+async def test_what_a_worker_taken_for_dead_has_counted_counts_once(tmp_path: Path, keep_allowed: int) -> None:
+    """It was held up, its successor has read what it had in hand, and now it goes on."""
+    url, bus = f"sqlite:///{tmp_path / 'store.db'}", MemoryBus()
+    zombie, successor = await Bank(url, bus, keep_allowed).open(), await Bank(url, bus).open()
+    read = batch([said("0")], [said("1"), said("2", 0.95)])
+    if not keep_allowed:
+        await zombie.desk.decide(read)
+    await successor.desk.decide(read)
+    await successor.books.settle()
+    await successor.desk.decide(batch([said("3")], offset=2))
+    await successor.books.settle()
+    with pytest.raises(MillraceError, match="begin anew"):
+        await (zombie.desk.decide(read) if keep_allowed else zombie.books.settle())
+    heir = await Bank(url, bus).open()
+    await heir.desk.decide(batch([said("3")], [said("4")], offset=2))
+    await heir.books.settle()
+    assert heir.tallies() == {"allow": (4, 0), "block": (1, 0)}
+    assert heir.store.actions() == {"allow": 4, "block": 1}
+    for each in (zombie, successor, heir):
         each.journal.close()
 
 

@@ -136,7 +136,7 @@ def test_another_users_report_changes_nothing_of_mine(journal: Book) -> None:
 
 def test_what_is_allowed_is_counted_with_its_offset(journal: Book) -> None:
     journal.settle(Pending({1: Count(50, 40), 0: Count(9)}), NOW)
-    journal.settle(Pending({1: Count(60, 10)}), NOW)
+    journal.settle(Pending({1: Count(60, 10, since=50)}), NOW)
     assert journal.counted([0, 1, 2]) == {0: 9, 1: 60}
     assert journal.actions() == {"allow": 50}
     assert journal.charge_tallies() == [ChargeTally("allow", 50, 0, 0.0)]
@@ -152,7 +152,7 @@ def test_an_allowed_one_that_is_kept_counts_when_it_is_written(journal: Book) ->
 def test_what_was_counted_is_kept_and_not_counted_again(journal: Book) -> None:
     journal.settle(Pending({1: Count(50, 2)}), NOW)
     allowed, held = decision("a", "allow"), decision("b")
-    journal.keep([kept(allowed), kept(held)], NOW, Pending({1: Count(60, 3)}), counted=True)
+    journal.keep([kept(allowed), kept(held)], NOW, Pending({1: Count(60, 3, since=50)}), counted=True)
     assert tallies(journal) == {"allow": (5, 0, 0.0), "block": (1, 0, 0.0)}
     assert journal.actions() == {"allow": 5, "block": 1}
     assert journal.counted([1]) == {1: 60}
