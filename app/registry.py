@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,8 @@ CHAMPION = "champion"
 """The alias that names the version which is served when nobody asks for another."""
 
 INDEX, MANIFEST, CARD = "index.json", "manifest.json", "card.md"
+
+_ALIAS = re.compile(r"[a-z][a-z0-9-]{0,31}\Z")
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,12 @@ class Registry:
         return version
 
     def promote(self, name: str, version: str, alias: str = CHAMPION) -> None:
-        """Point an alias at a version. Raises `ArtifactError` when there is no such version."""
+        """Point an alias at a version, or at what another alias stands for.
+
+        Raises `ArtifactError` when there is no such version, `ConfigurationError` for an alias that could be taken for one.
+        """
+        if not _ALIAS.match(alias):
+            raise ConfigurationError(f"an alias is a word of a-z, 0-9 and -, beginning with a letter, not {alias!r}")
         resolved = self.resolve(name, version)
         with self._writing(name) as index:
             index.aliases[alias] = resolved

@@ -41,6 +41,15 @@ def test_versions_count_up_and_the_first_is_champion_until_another_is_promoted(r
     assert registry.load("tip", CHAMPION).version == "3"
 
 
+@pytest.mark.parametrize("alias", ["1", "2", "7", "", "a b", "../x"])
+def test_an_alias_that_could_hide_a_version_is_refused(registry: Registry, alias: str) -> None:
+    register(registry, b"a")
+    register(registry, b"b")
+    with pytest.raises(ConfigurationError, match="an alias is a word"):
+        registry.promote("tip", "2", alias)
+    assert registry.load("tip", "1").path("model.txt").read_bytes() == b"a"
+
+
 def test_the_same_bytes_again_are_the_same_version(registry: Registry) -> None:
     assert register(registry) == register(registry) == "1"
 
