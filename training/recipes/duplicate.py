@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -36,7 +37,7 @@ def train(job: Job) -> Trained:
     everything, alike = list(range(len(PAIR_FEATURES))), [n for n in range(len(PAIR_FEATURES)) if n not in LENGTHS]
     chances, pan_only = (_out_of_fold(job, data, everything, weight) for weight in (STRANGER_WEIGHT, 0.0))
     booster = _fit(data, np.arange(len(data.copied)), job.seed, everything)
-    extra = {
+    extra: dict[str, dict[str, Any]] = {
         "thresholds": _thresholds(chances, data),
         "real_uploads": _real(job.data, booster),
         "found_by_the_index": data.recall,
@@ -60,7 +61,7 @@ def train(job: Job) -> Trained:
             "another pair that the index finds, which is no copy; and from texts beside themselves."
         ),
         limits=[
-            f"Measured: {extra}.",
+            *_in_words(extra),
             "Fewer than eight distinct content words are too short to be compared: similarity 0. Tags are not compared.",
             ("PAN's copies are shorter than its other pairs, which alone tells 0.79 of them; that is why a model of PAN "
             "alone takes short texts on the same subject for copies, and the served one learns from strangers too."),
@@ -169,6 +170,18 @@ def _thresholds(chances: Floats, data: Pairs) -> dict[str, dict[str, float]]:
         }
         for name, cut in CUTS.items()
     }
+
+
+def _in_words(found: dict[str, dict[str, Any]]) -> list[str]:
+    """What was measured beside the metrics, as sentences of the card."""
+    real, keys = found["real_uploads"], found["found_by_the_index"]
+    cuts = (
+        f"{name} at {one['value']} (precision {one['precision']}, recall {one['recall']}, {one['share_of_strangers']:.2%} of "
+        f"strangers, {real[name]:.2%} of real uploads)"
+        for name, one in found["thresholds"].items()
+    )
+    shares = (f"{share:.1%} of {whose}" for whose, share in keys.items())
+    return [f"Thresholds, out of fold: {'; '.join(cuts)}.", f"The index finds {'; '.join(shares)}."]
 
 
 def _recall(
