@@ -198,7 +198,7 @@ async def test_unknown_models_versions_and_paths(client, asker) -> None:
         assert (await client.post(path, json=body())).status_code == 404
     wrong = await client.get(INFER)
     assert (wrong.status_code, wrong.json()["error"]) == (405, "this path takes POST")
-    assert (await client.get("/v2/nothing")).json()["error"] == "Not Found"
+    assert "/docs" in (await client.get("/v2/nothing")).json()["error"]
     asker.version = "7"  # a worker still has, or has already, another version than the registry names
     response = await client.post("/v2/models/eta/versions/1/infer", json=body())
     assert (response.status_code, response.json()["field"]) == (404, "version")
