@@ -7,6 +7,7 @@ last snapshot, folds what was answered since (without answering it again), and p
 
 import asyncio
 import copy
+import logging
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,8 @@ from app.events import AnyEvent, Event
 from app.modes.consuming.read import ends, reader
 from app.modes.scoring.scorer import Scorer
 from app.topics import DEAD_LETTERS, Topic, state_topic
+
+log = logging.getLogger(__name__)
 
 EVERY = timedelta(seconds=10)
 """Between snapshots. A kill costs reading and folding so much again, without the model: seconds, at 65,000 records each."""
@@ -165,13 +168,14 @@ class Snapshots:
 
         Without any snapshot it is made anew from all that the topics still hold.
         """
-        found = await self._last(partition)
-        fold = self.fresh() if found is None else self.fresh(found[1], found[0])
-        for topic in self._sources.own:
-            where = TopicPartition(topic.name, partition)
+        snapshots = await self._last(partition)
+        own, heard = [TopicPartition(topic.name, partition) for topic in self._sources.own], self._sources.all_heard()
+        there = await ends(self._brokers, [*own, *heard])  # after the snapshots: none of these logs can be ahead of it
+        fold = self._as_of(snapshots, there)
+        for where in own:
             await self._read(fold, where, committed.get(where, 0))
-        for where, end in (await ends(self._brokers, self._sources.all_heard())).items():
-            await self._read(fold, where, end)
+        for where in heard:
+            await self._read(fold, where, there[where])
         return fold
 
     async def hear(self, fold: Fold, records: Sequence[Record]) -> None:
@@ -181,17 +185,29 @@ class Snapshots:
             await self._read(fold, where, records[0].offset)
         await self._fold(fold, records)
 
-    async def _last(self, partition: int) -> tuple[Offsets, bytes] | None:
-        """Of the last snapshots the one that knows most: its offsets and the state."""
+    async def _last(self, partition: int) -> list[tuple[Offsets, bytes]]:
+        """The last snapshots: offsets and compressed state of each."""
         found: list[tuple[Offsets, bytes]] = []
         async with reader(self._brokers, self._topic, partition) as source:
             start, end = await source.bounds()
             async for records in source.records(max(start, end - _LOOK_BACK), end):
                 found += [_snapshot(record) for record in records]
-        if not found:
-            return None
-        offsets, compressed = max(found, key=lambda snapshot: sum(snapshot[0].values()))
-        return offsets, zlib.decompress(compressed)
+        return found
+
+    def _as_of(self, snapshots: Sequence[tuple[Offsets, bytes]], there: Offsets) -> Fold:
+        """The snapshot that knows most of the logs there are.
+
+        One that goes beyond their ends is of a log that was deleted and made anew: with it, the new one would be passed over.
+        """
+        ours = [
+            each for each in snapshots if all(offset <= there.get(where, offset) for where, offset in each[0].items())
+        ]
+        if len(ours) < len(snapshots):
+            log.warning("%s: a snapshot goes beyond the ends of its topics, and is of no use", self._topic)
+        if not ours:
+            return self.fresh()
+        offsets, state = max(ours, key=lambda snapshot: sum(snapshot[0].values()))
+        return self.fresh(zlib.decompress(state), offsets)
 
     async def _read(self, fold: Fold, where: TopicPartition, end: int) -> None:
         """Fold what lies between the state and `end`."""

@@ -269,6 +269,19 @@ async def test_a_snapshot_that_was_written_over_by_an_older_one_is_caught_up_wit
     snapshots.close()
 
 
+async def test_a_snapshot_of_a_log_that_is_no_more_makes_nobody_pass_over_the_new_one(bank: Bank) -> None:
+    """A topic was deleted and made anew, the snapshots were kept."""
+    await bank.put(bank.made(60))
+    snapshots, partition = bank.snapshots(), 1
+    old = snapshots.fresh()
+    old.seen(TopicPartition(bank.consumed[0].name, partition), 10_000)
+    await snapshots.save(partition, old)
+    found, ends = await snapshots.restore(partition, await bank.ends(partition)), await bank.ends(partition)
+    assert {where: found.offsets[where] for where in ends} == ends
+    assert found.dump() == (await bank.undisturbed(partition)).dump()
+    snapshots.close()
+
+
 async def test_a_state_that_missed_something_it_hears_reads_it_before_the_next(bank: Bank) -> None:
     snapshots, partition = bank.snapshots(), 1
     await bank.put(bank.reports(bank.made(60)))
