@@ -1,6 +1,8 @@
 """Settings as an operator writes them: text in the environment."""
 
+import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -97,3 +99,19 @@ def test_what_is_no_redis_names_its_variable(monkeypatch: pytest.MonkeyPatch, sa
     monkeypatch.setenv("MILLRACE_REDIS", said)
     with pytest.raises(ConfigurationError, match="MILLRACE_REDIS: must begin with"):
         read_settings()
+
+
+def test_the_document_has_every_setting_and_its_default() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
+    told: dict[str, str] = {}
+    for names, defaults in re.findall(r"^\| (`[A-Z_`, ]+`) \| ([^|]+) \|", text, re.MULTILINE):
+        told |= zip(names.replace("`", "").split(", "), defaults.split(", "), strict=True)
+    assert told == {name.upper(): _worded(field.default) for name, field in Settings.model_fields.items()}
+
+
+def _worded(default: object) -> str:
+    if isinstance(default, timedelta):
+        return f"{default.total_seconds():.12g} s"
+    if isinstance(default, float):
+        return f"{default:g}"
+    return "unset" if default is None else str(default) or "none"
