@@ -158,8 +158,10 @@ def test_the_order_in_which_it_was_told_is_all_it_takes_to_say_it_again(database
 
     def work(batch: list[ContentUploaded | ContentUpdated]) -> list[tuple[str, Any]]:
         worker = workers.get()
-        scores = score(worker, *batch)
-        workers.put(worker)
+        try:
+            scores = score(worker, *batch)
+        finally:
+            workers.put(worker)  # else those who wait for one wait for ever
         said = zip(scores.entered, scores.values.tolist(), originals(scores), strict=True)
         return [(event.event_id, one) for event, one in zip(batch, said, strict=True)]
 
