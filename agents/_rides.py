@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 
 from agents._calendar import Floats
+from agents._places import KM_PER_DEGREE
 from app.events import RidePositioned
 
 Key = tuple[str, str]
@@ -25,7 +26,6 @@ _STARTED, _AT, _LON, _LAT, _KM, _KMH = range(TRIP, TRIP + 6)
 WIDTH = TRIP + 6
 _UNSTARTED = (math.nan,) * 4 + (0.0, math.nan)
 SPEED_MEMORY_S = 120.0  # over which the recent speed is averaged: a long red light in a city
-_KM_PER_DEGREE = 111.195
 
 _SPARE_ROWS = 1024
 _FORMAT = b"open rides 2\n"
@@ -160,4 +160,4 @@ class OpenRides:
 def _distance_km(lon_a: float, lat_a: float, lon_b: float, lat_b: float) -> float:
     """As `agents._places.distance_km`, for one pair."""
     east = (lon_b - lon_a) * math.cos(math.radians((lat_a + lat_b) / 2))
-    return math.hypot(east, lat_b - lat_a) * _KM_PER_DEGREE
+    return math.hypot(east, lat_b - lat_a) * KM_PER_DEGREE

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from agents._calendar import NEW_YORK
+from agents._places import KM_PER_DEGREE
 from app.events import AnyRide, Place, RidePositioned, RideRequested, RideStarted
 
 # The file tells the day of the week (`weekID`) and the minute (`timeID`), not the date: this Monday stands for it.
@@ -77,4 +78,4 @@ def events(trip: Trajectory, name: str, shift: Shift) -> list[AnyRide]:
 
 def shifts(count: int, sigma_km: float, rng: np.random.Generator) -> list[Shift]:
     """Drop-offs told as the middle of a zone: off by a normal of `sigma_km` in each direction."""
-    return [Shift(*pair) for pair in (rng.normal(0, sigma_km / 111.195, (count, 2))).tolist()]
+    return [Shift(*pair) for pair in (rng.normal(0, sigma_km / KM_PER_DEGREE, (count, 2))).tolist()]
