@@ -17,13 +17,15 @@ _WORDS = {
 
 def headline(picture: Picture) -> RenderableType:
     """Where to look, whether it runs, how fast."""
-    live = picture.connection == LIVE
+    away = picture.status.away
+    connection = f"{picture.connection}, but no answer from: {', '.join(away)}" if away else picture.connection
+    live = connection == LIVE
     top = Text.assemble(
         ("Millrace  ", "bold cyan"),
         ("open ", "dim"),
         (picture.url, f"bold underline link {picture.url}"),
         ("   ● " if live else "   ○ ", "green" if live else "yellow"),
-        (picture.connection, "" if live else "yellow"),
+        (connection, "" if live else "yellow"),
         (f"   up {_clock(picture.up_s)}   Ctrl-C stops", "dim"),
     )
     rates = [(rate(value), f"{name}/s") for name, value in picture.status.rates.items()]

@@ -29,6 +29,7 @@ class Status(Struct, frozen=True):
     rates: Mapping[str, float] = {}
     decisions: Mapping[str, int] = {}
     cards: CardFigures | None = None
+    away: tuple[str, ...] = ()
 
 
 class Process(NamedTuple):

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 from msgspec import Struct
@@ -55,6 +56,7 @@ class SystemStatus(Struct, frozen=True, kw_only=True):
         decisions: how often each action was decided.
         cards: what the decisions on card transactions were worth; `None` before the first.
         connections: open live connections of this gateway.
+        away: the parts that do not answer ("kafka", "redis", "database"); what they know is told as it was last.
     """
 
     at: datetime
@@ -65,6 +67,7 @@ class SystemStatus(Struct, frozen=True, kw_only=True):
     decisions: dict[str, int]
     cards: CardFigures | None
     connections: int
+    away: tuple[str, ...] = ()
 
 
 class Status:
@@ -130,6 +133,7 @@ class Status:
             decisions=self._actions,
             cards=self._cards,
             connections=self._connections(),
+            away=tuple(sorted(self._down)),
         )
 
     def _watched(self, now: float) -> bool:
@@ -154,9 +158,9 @@ class Status:
         began = time.monotonic()
         asked = self._watched(began)
         await asyncio.gather(
-            _attempt("kafka", self._count(asked), down),
-            _attempt("redis", self._ping_redis(), down),
-            _attempt("database", self._read(asked), down),
+            _attempt("kafka", partial(self._count, asked), down),
+            _attempt("redis", self._ping_redis, down),
+            _attempt("database", partial(self._read, asked), down),
         )
         self._down = down
         if asked:
@@ -203,9 +207,9 @@ class Status:
         return {name: round(max(0, last[name] - first[name]) / (ended - began), 1) for name in SERIES}
 
 
-async def _attempt(part: str, work: Awaitable[object], down: dict[str, str]) -> None:
+async def _attempt(part: str, work: Callable[[], Awaitable[object]], down: dict[str, str]) -> None:
     try:
         async with asyncio.timeout(_STEP_S):
-            await work
+            await work()
     except (MillraceError, *UNREACHABLE) as error:
         down[part] = str(error) if isinstance(error, ServiceUnavailable) else "it does not answer"

@@ -142,6 +142,12 @@ def test_the_headline_says_what_was_decided_of_each_use() -> None:
     assert "were frauds" not in panels.line(picture(status=Status(cards=none_held)))
 
 
+def test_the_headline_says_which_part_is_away() -> None:
+    away = picture()._replace(status=Status(away=("database", "kafka")))
+    assert "live, but no answer from: database, kafka" in rendered(headline(away))
+    assert "no answer" not in rendered(headline(picture()))
+
+
 def test_hostile_text_is_shown_as_text() -> None:
     text = rendered(panels.decisions_table([decision("[red]x[/]", reasons=("[link=http://evil]click[/link]",))]), 150)
     assert "[red]x[/]" in text

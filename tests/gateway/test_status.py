@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
 from app import topic_admin
 from app.costs import Costs
 from app.live_log import connect
+from app.services.process import free_port
 from app.settings import Settings
 from app.store import Store
 from gateway.books import Books, Ends
@@ -34,19 +35,25 @@ async def books(settings: Settings) -> CountingBooks:
     return CountingBooks(settings.kafka or "")
 
 
-@pytest.fixture
-async def status(settings: Settings, books: CountingBooks, eventually) -> AsyncIterator[Status]:
+@asynccontextmanager
+async def _gathering(settings: Settings, books: Books) -> AsyncIterator[Status]:
     """It gathers without a pause worth the name while somebody looks, and never else."""
     store, redis = Store.open(settings.database_url), connect(settings.redis or "")
     reads = Reads(store, Costs.of(settings))
     made = Status(books, reads, redis.ping, lambda: 3, every_s=0.01, idle_s=NEVER_S)
     gathering = asyncio.create_task(made.run())
     async with aclosing(redis):
-        await eventually(lambda: not made.down)
         yield made
         gathering.cancel()
         await asyncio.wait({gathering})
     store.close()
+
+
+@pytest.fixture
+async def status(settings: Settings, books: CountingBooks, eventually) -> AsyncIterator[Status]:
+    async with _gathering(settings, books) as made:
+        await eventually(lambda: not made.down)
+        yield made
 
 
 async def test_while_nobody_looks_kafka_is_left_in_peace(status: Status, books: CountingBooks, settings) -> None:
@@ -71,3 +78,12 @@ async def test_while_somebody_looks_it_goes_on(status: Status, books: CountingBo
     await status.current()
     before = books.asked
     await eventually(lambda: books.asked > before + 3)
+
+
+async def test_a_part_that_is_away_is_named(settings: Settings) -> None:
+    async with _gathering(settings, Books(f"127.0.0.1:{free_port()}")) as status:
+        assert (await status.current()).away == ("kafka",)
+
+
+async def test_nothing_is_away_where_everything_answers(status: Status) -> None:
+    assert (await status.current()).away == ()

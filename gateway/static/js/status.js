@@ -18,10 +18,11 @@ export function watchStatus(feed) {
   void poll();
 }
 
-function render({ rates, agents, errors, cards, connections }) {
+function render({ rates, agents, errors, cards, connections, away }) {
+  setText(byId("away"), away.length > 0 ? `no answer from ${away.join(", ")}: figures as they were` : "");
   for (const [name, value] of Object.entries(rates)) setText(byId(`rate-${name}`), rate(value));
   byId("errors").replaceChildren(...rowsOrNone(errors.map(errorRow), 6, "No outcome is known yet."));
-  byId("agents").replaceChildren(...rowsOrNone(agents.map(agentRow), 4, "No agent has joined yet."));
+  byId("agents").replaceChildren(...rowsOrNone(agents.map((agent) => agentRow(agent, away.includes("kafka"))), 4, "No agent has joined yet."));
   if (cards) showCards(cards);
   setText(byId("counters"), `${count(connections)} watching this gateway`);
 }
@@ -44,8 +45,9 @@ function errorRow({ model, version, stage, unit, n, mae, bias, brier }) {
     el("td", { class: "number" }, lean), el("td", { class: "number" }, count(n)));
 }
 
-function agentRow({ name, lag, members }) {
-  const [tone, state] = members === 0 ? ["state-bad", "nobody"] : lag > BEHIND ? ["state-warn", "behind"] : ["state-ok", "keeps up"];
+/** A consumer group: how it does, as long as the broker says. */
+function agentRow({ name, lag, members }, unknown) {
+  const [tone, state] = unknown ? ["muted", "unknown"] : members === 0 ? ["state-bad", "nobody"] : lag > BEHIND ? ["state-warn", "behind"] : ["state-ok", "keeps up"];
   return el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "number" }, count(lag)),
     el("td", { class: "number" }, count(members)), el("td", { class: tone }, state));
 }
