@@ -43,6 +43,12 @@ STRUCTS: tuple[type, ...] = (
 
 EXAMPLE: Json = {"instances": [{"pickup": {"zone": 74}, "dropoff": {"lat": 40.7769, "lon": -73.874}}]}
 
+INTRODUCTION = """What happened goes in, what is predicted and decided comes out.
+
+Calls with a lock take `Authorization: Bearer <token>`. In the demo `GET /v1/demo/token` gives one to anybody: put it under
+*Authorize*; else `millrace token USER` prints one. Every error is `application/problem+json` (RFC 9457) that names the field.
+The websocket and the topics are described in [/asyncapi.json](/asyncapi.json)."""
+
 
 @cache
 def document() -> Json:
@@ -53,20 +59,26 @@ def document() -> Json:
         components[body.struct.__name__]["required"] = [name for name in required if name != "type"]
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Millrace", "version": "1", "description": __doc__},
+        "info": {"title": "Millrace", "version": "1", "description": INTRODUCTION},
         "paths": {
-            **_intake(),
-            **_asking(),
-            **cards.paths(),
-            **inference.paths(),
-            **_reading(),
-            **batch.paths(),
-            **_system(),
+            **_grouped("What happened", _intake() | cards.paths()),
+            **_grouped("Ask a model, and wait", _asking()),
+            **_grouped("What was decided", _reading()),
+            **_grouped("Batch", batch.paths()),
+            **_grouped("Open Inference Protocol", inference.paths()),
+            **_grouped("The system", _system()),
         },
         "components": {
             "schemas": components,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
+    }
+
+
+def _grouped(under: str, paths: Json) -> Json:
+    """These calls under one heading of the page."""
+    return {
+        path: {method: {**call, "tags": [under]} for method, call in calls.items()} for path, calls in paths.items()
     }
 
 
