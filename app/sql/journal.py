@@ -32,6 +32,7 @@ from sqlalchemy import (
 
 from app import codec
 from app.decisions import Decision
+from app.errors import MillraceError
 from app.events import AnyRide
 from app.predictions import Prediction
 from app.sql.database import Database
@@ -166,7 +167,9 @@ class Journal(Database):
             execute(connection, self._put_case, map(_case_row, entry.cases.values()))
             execute(connection, self._put_prediction, map(_answer_row, entry.answers))
             fresh = self._decide(connection, entry.decisions)
-            execute(connection, self._put_truth, (_truth_row(truth, entry.at) for truth in entry.truths))
+            truths = [_truth_row(truth, entry.at) for truth in entry.truths]
+            if execute(connection, self._put_truth, truths) < len(truths):
+                raise MillraceError("somebody else has measured the outcome of the same subject: begin anew")
             execute(connection, self._add_errors, _error_rows(entry.errors))
             self.count(connection, fresh)
             execute(connection, _MARK, map(_mark_row, marks))

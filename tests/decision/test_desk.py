@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from app.errors import ServiceUnavailable
+from app.errors import MillraceError, ServiceUnavailable
+from app.events import RideCompleted
 from app.live import LiveUpdate
 from app.modes.consuming.lifecycle import together
 from app.predictions import Prediction
@@ -217,6 +218,21 @@ async def test_a_worker_taken_for_dead_pushes_what_its_successor_decided(tmp_pat
         await zombie.decided(1)
     (first,), (second,) = (world.bus.records(DECISIONS.name) for world in (successor, zombie))
     assert first.value == second.value
+
+
+async def test_what_its_successor_has_measured_a_worker_taken_for_dead_measures_no_second_time(tmp_path: Path) -> None:
+    zombie, successor, ride = World(tmp_path, deadline_s=60), World(tmp_path, deadline_s=60), Events().ride()
+    completed = RideCompleted(
+        event_id="c", user_id=ride.user_id, at=START, ride_id=ride.ride_id, fare_usd=9.0, tip_usd=1.0, duration_min=7.0
+    )
+    async with zombie.running(), successor.running():
+        await zombie.desk.open([0])
+        await zombie.desk.take(0, sourced(ride, *answers(ride)))
+        await successor.desk.open([0])
+        await successor.desk.take(0, sourced(completed))
+        with pytest.raises(MillraceError, match="begin anew"):
+            await zombie.desk.take(0, sourced(completed))
+    assert {error.n for error in successor.store.live_errors()} == {1}
 
 
 async def test_while_another_writer_has_the_file_the_loop_goes_on(tmp_path: Path) -> None:
