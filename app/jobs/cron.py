@@ -21,6 +21,10 @@ PRESETS = {
 }
 
 _FIELDS = 5
+_FORM = (
+    "five fields are wanted (minute, hour, day of the month, month, day of the week: 0 6 * * MON), "
+    f"or one of {', '.join(PRESETS)}"
+)
 _ANY_TIME = datetime(2024, 1, 1, tzinfo=UTC)
 
 
@@ -61,12 +65,12 @@ def cron(expression: str, zone: str = "UTC") -> Cron:
     """
     written = PRESETS.get(expression, expression)
     if len(written.split()) != _FIELDS:  # the library would read a sixth as seconds
-        raise ConfigurationError(f"cron {expression!r}: five fields (0 6 * * MON), or one of {', '.join(PRESETS)}")
+        raise ConfigurationError(f"cron {expression!r}: {_FORM}")
     try:
         checked = Cron(written, ZoneInfo(zone))
         next(checked.after(_ANY_TIME))
     except CronSimError as error:
-        raise ConfigurationError(f"cron {expression!r}: {str(error).lower()}") from error
+        raise ConfigurationError(f"cron {expression!r}: {str(error).lower()}; {_FORM}") from error
     except StopIteration as error:
         raise ConfigurationError(f"cron {expression!r} is never due") from error
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

@@ -117,7 +117,8 @@ def open_table(rows: Rows, database_url: str) -> Table:
         return QueryTable(rows.name, database_url, rows.events)
     path = Path(rows.name)
     if not path.is_file():
-        raise ConfigurationError(f"{path}: there is no such file")
+        what = "is a directory, and a file is wanted" if path.is_dir() else "there is no such file"
+        raise ConfigurationError(f"{path}: {what}")
     if path.suffix.lower() in (".parquet", ".pq"):
         return ParquetTable(path, rows.events)
     if path.suffix.lower() == ".csv":

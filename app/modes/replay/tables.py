@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import func, select, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.errors import ConfigurationError, ServiceUnavailable
 from app.modes.replay.arrow_json import arrow, rows_as_json
 from app.modes.replay.cells import cells_as_json, event_as_json
-from app.sql.engine import engine_for
+from app.sql.engine import engine_for, whereabouts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +32,7 @@ _COLON = re.compile(r"(?<![:\\]):(?=\w)")
 """What SQLAlchemy would take for a parameter to be bound; there are none in a query as it is typed."""
 
 
-def in_one_line(error: Exception) -> str:
+def in_one_line(error: BaseException) -> str:
     """What a library says, over several lines at times, in one."""
     return " ".join(str(error).split())
 
@@ -152,7 +152,7 @@ class QueryTable:
             with self._engine.connect() as connection:
                 return int(connection.scalar(counted) or 0)
         except SQLAlchemyError as error:
-            raise ConfigurationError(f"--sql: {str(error).splitlines()[0]}") from error
+            raise ConfigurationError(self._told(error)) from error
 
     def values(self, first: int, end: int) -> Iterator[Values]:
         try:
@@ -165,4 +165,8 @@ class QueryTable:
                     if fresh:
                         yield [event_as_json(dict(one), self._events) for one in fresh]
         except SQLAlchemyError as error:
-            raise ServiceUnavailable("database", f"--sql: {str(error).splitlines()[0]}") from error
+            raise ServiceUnavailable("database", self._told(error)) from error
+
+    def _told(self, error: SQLAlchemyError) -> str:
+        said = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+        return f"--sql, asked of {whereabouts(self._engine.url, '--sql-url')}: {in_one_line(said)}"

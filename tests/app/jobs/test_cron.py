@@ -67,6 +67,7 @@ def test_dues_are_in_order_and_the_last_is_found_again(expression: str, zone: st
     [
         ("0 25 * * *", "UTC", "bad hour"),
         ("* * * *", "UTC", "five fields"),
+        ("61 * * * *", "UTC", "bad minute; five fields are wanted"),
         ("* * * * * *", "UTC", "five fields"),
         ("nightly", "UTC", "daily"),
         ("0 0 30 2 *", "UTC", "bad day"),

@@ -87,7 +87,8 @@ def test_a_query_is_taken_as_it_is_typed(ending: str, tmp_path: Path) -> None:
     [
         ("SELECT 1 -- ORDER BY 1", "sqlite://", "say ORDER BY"),
         ("SELECT 1 ORDER BY 1", "nonsense", "--sql-url: "),
-        ("SELECT a FROM b ORDER BY 1", "sqlite://", "no such table: b"),
+        ("SELECT a FROM b ORDER BY 1", "sqlite://", "^--sql, asked of --sql-url: no such table: b$"),
+        ("SELECT 1 ORDER BY 1", "sqlite:////no/where.db", r"asked of --sql-url \(/no/where.db\): unable to open"),
     ],
 )
 def test_a_query_that_cannot_be_asked_is_said_in_a_sentence(query: str, url: str, says: str) -> None:
