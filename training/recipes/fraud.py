@@ -79,8 +79,8 @@ def train(job: Job) -> Trained:
             "A probability holds for the simulated bank's share of frauds, 0.8 %.",
             "A terminal's frauds are known only once they are reported: a new one is seen by the amounts alone.",
             (
-                "It judges a card by its last 30 days. Where these are not known (a new bank, a question) it is worse than "
-                "the amount alone, as the rows without a past say: send it the past first."
+                "It judges a card by its last 30 days. Where these are not known (a new bank, a question) it tells frauds no "
+                "better than the amount alone, as the rows without a past say: it takes a month to know a bank."
             ),
             (
                 "The figures on ULB's day are those of a booster on its anonymised features, which no agent here "
