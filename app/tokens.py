@@ -7,6 +7,7 @@ import secrets
 import time
 from datetime import timedelta
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import jwt
@@ -131,6 +132,12 @@ def is_loopback(host: str) -> bool:
 
 def _own_secret(settings: Settings) -> bytes:
     path = settings.data_dir / "auth.secret"
+    if not path.exists():
+        _draw(path)
+    return path.read_bytes()
+
+
+def _draw(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"auth.secret.{os.getpid()}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
@@ -141,4 +148,3 @@ def _own_secret(settings: Settings) -> bytes:
         pass
     finally:
         draft.unlink()
-    return path.read_bytes()

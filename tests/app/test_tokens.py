@@ -59,6 +59,14 @@ def test_this_machine_has_one_secret_and_keeps_it_to_itself(tmp_path: Path) -> N
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+def test_a_secret_that_is_there_is_only_read(tmp_path: Path) -> None:
+    """Tools run as others than the gateway, who may read its directory and not write there."""
+    mine = settings(tmp_path)
+    secret, drawn = read_secret(mine), mine.data_dir.stat().st_mtime_ns
+    assert read_secret(mine) == secret
+    assert mine.data_dir.stat().st_mtime_ns == drawn
+
+
 def test_no_secret_no_listening_to_the_world(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="MILLRACE_AUTH_SECRET"):
         read_secret(settings(tmp_path, host="0.0.0.0"))
