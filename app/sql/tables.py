@@ -63,7 +63,8 @@ def _make(directory: Path, setting: str) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigurationError(f"{setting}: {directory} cannot be made: {error.strerror}") from error
+        named = f"{setting}, or MILLRACE_DATA_DIR where that is unset"
+        raise ConfigurationError(f"{named}: {directory} cannot be made: {error.strerror}") from error
 
 
 def _alone(connection: Connection) -> None:
