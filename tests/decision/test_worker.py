@@ -30,7 +30,7 @@ from app.store import Store
 from app.topics import DEAD_LETTERS, DECISIONS, PREDICTIONS, RIDES, UPLOADS
 from decision.policy import EXPECTED
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 RUN = "import uvloop; from app.settings import read_settings; from decision.worker import run; uvloop.run(run(read_settings()))"
 
 

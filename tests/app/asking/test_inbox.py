@@ -19,7 +19,7 @@ from app.testing import Events
 from app.topics import REPLIES
 
 
-async def until(holds: Callable[[], object], within_s: float = 30.0) -> None:
+async def until(holds: Callable[[], object], within_s: float = 60.0) -> None:
     deadline = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline, "it did not come about in time"

@@ -35,7 +35,7 @@ WORKER = Path(__file__).parent / "worker.py"
 _decoder = Decoder[Prediction](Prediction)
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], within_s: float = 20.0) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool]], within_s: float = 60.0) -> None:
     """Return once the condition holds; fail the test when it does not in time."""
     deadline = time.monotonic() + within_s
     while not await condition():

@@ -201,7 +201,7 @@ async def test_too_many_hangs_end_the_worker_after_everything_is_committed(stage
         worker.passengers(stage.name, max_batch=1), worker.Doubles(), score_timeout=timedelta(seconds=0.02)
     )
     with pytest.raises(Leave) as left:
-        await asyncio.wait_for(loop.run(), 20)
+        await asyncio.wait_for(loop.run(), 60)
     assert left.value.code == EXIT_HUNG
     assert len(await stage.dead()) == await stage.committed()
     assert await stage.committed() >= stream.MAX_HANGS
@@ -245,7 +245,7 @@ async def test_kill_9_loses_nothing_and_the_state_is_that_of_an_undisturbed_run(
     last = start_worker(kind)
     await _until_answers(stage, 4000)
     last.terminate()
-    assert await asyncio.to_thread(last.wait, 15) == 0
+    assert await asyncio.to_thread(last.wait, 60) == 0
 
     answers = await stage.answers()
     assert {answer.event_id for answer in answers} == {f"{stage.name}-e{number}" for number in range(1, 4001)}
@@ -255,9 +255,13 @@ async def test_kill_9_loses_nothing_and_the_state_is_that_of_an_undisturbed_run(
 
 
 async def _until_answers(stage: Any, count: int) -> None:
-    from_now = asyncio.get_running_loop().time() + 40
-    while len({answer.event_id for answer in await stage.answers()}) < count:
-        assert asyncio.get_running_loop().time() < from_now, f"fewer than {count} answers"
+    """Return once there are so many; as long as more come it is waited for them, however slow the machine is."""
+    loop, most = asyncio.get_running_loop(), 0
+    until = loop.time() + 60
+    while (answered := len({answer.event_id for answer in await stage.answers()})) < count:
+        if answered > most:
+            most, until = answered, loop.time() + 60
+        assert loop.time() < until, f"fewer than {count} answers"
 
 
 def _assert_counted_right(name: str, answers: Sequence[Any], count: int) -> None:

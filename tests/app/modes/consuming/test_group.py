@@ -32,7 +32,7 @@ class Stuck(MemoryBus):
 async def run_until(group: Group, condition: asyncio.Event) -> None:
     task = asyncio.create_task(group.run())
     await asyncio.wait(
-        [task, waiting := asyncio.create_task(condition.wait())], timeout=20, return_when="FIRST_COMPLETED"
+        [task, waiting := asyncio.create_task(condition.wait())], timeout=60, return_when="FIRST_COMPLETED"
     )
     waiting.cancel()
     task.cancel()
@@ -43,7 +43,7 @@ async def run_until(group: Group, condition: asyncio.Event) -> None:
 
 async def rebalance(group: Group) -> None:
     """Return once the group gives up what it has, for another member has come."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             if group.app.rebalancing:
                 return
@@ -142,18 +142,24 @@ async def test_a_batch_that_may_wait_is_filled_from_what_comes_meanwhile(stage: 
     async def assigned(partitions: frozenset[Any]) -> None:
         begun.set()
 
-    batching = Batching(within=timedelta(seconds=3))
+    within_s = 3.0
+    batching = Batching(within=timedelta(seconds=within_s))
     group = Group(
         f"millrace.{stage.name}", [stage.topic], handle, stage.settings, batching=batching, on_assigned=assigned
     )
 
-    async def trickle() -> None:
+    async def trickle() -> float:
         await begun.wait()
+        start = time.monotonic()
         for _ in range(6):
             await stage.put([Outgoing(stage.topic.name, b"k", b"v")])
+        return time.monotonic() - start
 
-    await asyncio.gather(run_until(group, done), trickle())
-    assert len(sizes) <= 2, "each came alone; at most one window closes meanwhile, for they close every three seconds"
+    _, took_s = await asyncio.gather(run_until(group, done), trickle())
+    windows = 2 + int(
+        took_s / within_s
+    )  # which close every three seconds: on any machine that can send six in two, two
+    assert len(sizes) <= windows, "each came alone"
 
 
 async def test_a_group_that_is_stopped_finishes_and_commits_what_it_has_in_hand(stage: Any) -> None:
@@ -165,7 +171,7 @@ async def test_a_group_that_is_stopped_finishes_and_commits_what_it_has_in_hand(
 
     await stage.put([Outgoing(stage.topic.name, b"k", b"v")])
     running = asyncio.create_task(Group(f"millrace.{stage.name}", [stage.topic], handle, stage.settings).run())
-    await asyncio.wait_for(begun.wait(), 20)
+    await asyncio.wait_for(begun.wait(), 60)
     running.cancel()
     asyncio.get_running_loop().call_later(0.3, free.set)
     await asyncio.gather(running, return_exceptions=True)
@@ -195,10 +201,10 @@ async def test_what_is_committed_is_known_while_partitions_are_given_up(stage: A
     groups += [Group(f"millrace.{stage.name}", [stage.topic], each, stage.settings) for each in (handle, nothing)]
     await stage.put([Outgoing(where.topic, b"k", b"v", partition=0)])
     first = asyncio.create_task(groups[0].run())
-    await asyncio.wait_for(begun.wait(), 20)
+    await asyncio.wait_for(begun.wait(), 60)
     second = asyncio.create_task(groups[1].run())
     try:
-        assert await asyncio.wait_for(told, 30) == 3
+        assert await asyncio.wait_for(told, 60) == 3
     finally:
         for task in (first, second):
             task.cancel()
@@ -211,7 +217,7 @@ async def test_what_handle_raises_ends_the_group_and_commits_nothing_of_it(stage
 
     await stage.put([Outgoing(stage.topic.name, b"k", b"v")])
     with pytest.raises(ZeroDivisionError):
-        await asyncio.wait_for(Group(f"millrace.{stage.name}", [stage.topic], handle, stage.settings).run(), 20)
+        await asyncio.wait_for(Group(f"millrace.{stage.name}", [stage.topic], handle, stage.settings).run(), 60)
     assert await stage.committed() == 0
 
 
@@ -219,7 +225,7 @@ async def test_a_worker_that_makes_no_progress_leaves(stage: Any, worker: Module
     await stage.put([Outgoing(stage.topic.name, b"k", b"{")])
     loop = stage.loop(worker.passengers(stage.name), worker.Doubles(), Stuck(), stuck_after=timedelta(seconds=1))
     with pytest.raises(Leave) as left:
-        await asyncio.wait_for(loop.run(), 30)
+        await asyncio.wait_for(loop.run(), 60)
     assert left.value.code == EXIT_STUCK
     assert await stage.committed() == 0
 

@@ -17,7 +17,7 @@ def test_no_alarm_is_left_to_ring_when_the_process_has_taken_its_handlers_back()
         "from app.modes.scoring.deadline import at_once\n"
         "print(at_once(lambda: 7, 60))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=20)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (0, "7\n(0.0, 0.0)\n")
 
 
