@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
 
 from msgspec import Struct
 
@@ -23,8 +22,6 @@ from app.sql.ledger import LiveError
 from app.topics import EVENTS, PREDICTIONS
 from gateway.books import Books, Ends
 from gateway.reads import Reads
-
-T = TypeVar("T")
 
 EVERY_S = 1.0
 IDLE_S = 5.0
