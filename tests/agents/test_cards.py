@@ -197,7 +197,7 @@ def test_what_is_later_than_its_bucket_is_answered_alone_and_not_counted() -> No
 def test_a_transaction_from_the_far_future_costs_its_card_one_day() -> None:
     state = Cards()
     state.extract([made(day=day) for day in range(10)])
-    state.extract([made(day=100_000)])
+    state.extract([made(day=60_000)])
     assert column(state.extract([made(day=9)]), "card_count_30d")[0] >= 10
 
 
