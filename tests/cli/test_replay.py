@@ -181,10 +181,10 @@ def test_a_run_whose_source_or_target_is_no_good_is_not_begun(
     good, naive, taken = write(tmp_path / "rides.parquet", RIDES), tmp_path / "naive.parquet", tmp_path / "taken"
     pq.write_table(pa.table({"at": pa.array([AT.replace(tzinfo=None)], pa.timestamp("us"))}), naive)
     taken.touch()
-    unreadable = "SELECT nothing FROM nowhere ORDER BY 1"
+    unreadable = "SELECT a FROM nowhere ORDER BY 1"
     for words, said in (
         (["--file", str(naive)], "time zone"),
-        (["--sql", unreadable], "--sql: "),
+        (["--sql", unreadable], "no such table: nowhere"),
         (["--file", str(good), "--target", "parquet", "--into", str(taken)], f"--into {taken}: "),
         (["--file", str(good), "--target", "parquet", "--into", str(taken / "deep")], f"--into {taken / 'deep'}: "),
         (["--file", str(good), "--target", "topic"], "kafka: "),

@@ -5,6 +5,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from sqlalchemy import Engine, func, select
@@ -85,7 +86,7 @@ class JobRun:
 
     def _count(self) -> int:
         everything = select(func.count()).select_from(self.job.subjects.subquery())
-        with answering(whereabouts(self.source.url, SETTING)), self.source.connect() as connection:
+        with self._answering(), self.source.connect() as connection:
             parameters = {"as_of": self.run.as_of, "after": "", "limit": _ALL}
             return int(connection.execute(everything, parameters).scalar_one())
 
@@ -94,7 +95,7 @@ class JobRun:
         after = ""
         while True:
             parameters = {"as_of": self.run.as_of, "after": after, "limit": self.job.chunk}
-            with answering(whereabouts(self.source.url, SETTING)), self.source.connect() as connection:
+            with self._answering(), self.source.connect() as connection:
                 ids = list(connection.scalars(self.job.subjects, parameters))
             if not ids:
                 return
@@ -111,7 +112,7 @@ class JobRun:
             raise
         except DBAPIError as error:
             if not isinstance(error, DataError):
-                with answering(whereabouts(self.source.url, SETTING)):
+                with self._answering():
                     raise
             return self._halve(model, version, ids, error)
         except Exception as error:  # the features, the model, or a value the driver cannot read
@@ -125,6 +126,9 @@ class JobRun:
         middle = len(ids) // 2
         first = self._score(model, version, ids[:middle])
         return first.merge(self._score(model, version, ids[middle:]))
+
+    def _answering(self) -> AbstractContextManager[None]:
+        return answering(whereabouts(self.source.url, SETTING))
 
     def _extract(self, ids: Sequence[str]) -> list[Row]:
         with self.source.connect() as connection:

@@ -163,7 +163,8 @@ def test_a_source_that_is_away_is_no_fault_of_the_subjects(tmp_path: Path, model
 
 def test_a_table_of_the_source_that_is_gone_is_told_in_a_sentence(tmp_path: Path, models: Registry, runs: Runs) -> None:
     """Not with the whole statement and the ids of a chunk."""
-    engine = jobs.source(f"sqlite:///{tmp_path / 'numbers.db'}", [1.0, 2.0])
+    path = tmp_path / "numbers.db"
+    engine = jobs.source(f"sqlite:///{path}", [1.0, 2.0])
     gone = jobs.variant(lambda: None, extract=text("SELECT id, number FROM gone"))
     ended = work(runs, engine, models, gone)
-    assert (ended.state, ended.error) == ("waiting", "database: MILLRACE_CUSTOMERS: no such table: gone")
+    assert (ended.state, ended.error) == ("waiting", f"database: MILLRACE_CUSTOMERS ({path}): no such table: gone")
