@@ -167,8 +167,8 @@ class Journal(Database):
             execute(connection, self._put_case, map(_case_row, entry.cases.values()))
             execute(connection, self._put_prediction, map(_answer_row, entry.answers))
             fresh = self._decide(connection, entry.decisions)
-            truths = [_truth_row(truth, entry.at) for truth in entry.truths]
-            if execute(connection, self._put_truth, truths) < len(truths):
+            truths = {SubjectKey(truth.user_id, truth.subject_id): truth for truth in entry.truths}
+            if execute(connection, self._put_truth, (_truth_row(t, entry.at) for t in truths.values())) < len(truths):
                 raise MillraceError("somebody else has measured the outcome of the same subject: begin anew")
             execute(connection, self._add_errors, _error_rows(entry.errors))
             self.count(connection, fresh)

@@ -268,6 +268,16 @@ def test_a_receipt_says_where_everything_lies(journal: Book) -> None:
     assert msgspec.json.encode(receipt)
 
 
+def test_an_outcome_that_came_on_two_partitions_at_once_is_kept(journal: Book) -> None:
+    """Somebody's producer may hash keys otherwise; that must not stop the worker again and again."""
+    ride = case("ride")
+    journal.save(replace(entry(), truths=[truth(ride), truth(ride)]))
+    [subject] = journal.load([ride.key])
+    assert subject.truth == truth(ride)
+    with pytest.raises(MillraceError, match="begin anew"):
+        journal.save(replace(entry(), truths=[truth(ride)]))
+
+
 def test_pruning_spares_the_young_and_what_still_waits(journal: Book) -> None:
     old, waits, young = case("old"), case("waits", revision=UNDECIDED), case("young", 600)
     gone, unpushed = decision(old), decision(case("unpushed"))
