@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.agent import find
 from app.errors import ConfigurationError
+from app.events import RideRequested
 from app.modes.replay.files import default_type, event_tag
 from app.modes.replay.plan import EVERY, Chosen, Plan, Question, Rows, Target, TopicRange
 from app.registry import open_registry
@@ -106,7 +107,8 @@ def _source(asked: Asked, names: list[str]) -> TopicRange | Rows:
         refuse("a topic, whose records say it themselves", {"--events": asked.events})
         return _range(asked)
     if asked.file is not None and is_trips(asked.file):
-        return Rows(TRIPS, str(asked.file.resolve()))
+        refuse("a month of the TLC, whose rows are rides", {"--events": asked.events})
+        return Rows(TRIPS, str(asked.file.resolve()), event_tag(RideRequested.__name__))
     events = event_tag(asked.events) if asked.events is not None else _common_type(names)
     if asked.sql is not None:
         return Rows("sql", asked.sql, events)

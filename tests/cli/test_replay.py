@@ -254,6 +254,9 @@ def test_the_months_of_the_tlc(run: Run, replays: Replays, datasets: Path) -> No
     pq.write_table(month, short)
     assert run("--agent", "duration", "--file", str(short), "--run", "tlc").exit_code == 0
     assert 400 < len(kept(replays, "tlc")) <= 500
+    stray = run("--agent", "duration", "--file", str(short), "--events", "RideCompleted")
+    assert str(stray.exception).startswith("--events: means nothing beside a month of the TLC")
+    assert "spam does not read" in str(run("--agent", "spam", "--file", str(short)).exception)
 
 
 @pytest.mark.parametrize(
