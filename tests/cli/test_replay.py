@@ -187,7 +187,6 @@ def test_a_run_whose_source_or_target_is_no_good_is_not_begun(
         (["--sql", unreadable], "no such table: nowhere"),
         (["--file", str(good), "--target", "parquet", "--into", str(taken)], f"--into {taken}: "),
         (["--file", str(good), "--target", "parquet", "--into", str(taken / "deep")], f"--into {taken / 'deep'}: "),
-        (["--file", str(good), "--target", "topic"], "kafka: "),
     ):
         refused = run("--agent", "cost", *words, "--run", "never")
         assert isinstance(refused.exception, MillraceError)
