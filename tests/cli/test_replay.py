@@ -175,9 +175,7 @@ def test_a_run_that_fails_says_how_to_go_on(run: Run, tmp_path: Path) -> None:
     assert run("--run", "unheard-of").output == ""
 
 
-def test_a_run_whose_source_or_target_is_no_good_is_not_begun(
-    run: Run, replays: Replays, registry: Path, tmp_path: Path
-) -> None:
+def test_a_run_whose_source_or_target_is_no_good_is_not_begun(run: Run, replays: Replays, tmp_path: Path) -> None:
     good, naive, taken = write(tmp_path / "rides.parquet", RIDES), tmp_path / "naive.parquet", tmp_path / "taken"
     pq.write_table(pa.table({"at": pa.array([AT.replace(tzinfo=None)], pa.timestamp("us"))}), naive)
     taken.touch()
