@@ -3,6 +3,7 @@
 import re
 from contextlib import suppress
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,7 +17,7 @@ from pydantic import (
     WrapValidator,
 )
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 
 from app.errors import ConfigurationError
 
@@ -86,6 +87,9 @@ _SESSION_S, _LONGEST_SESSION_S = 1, 30 * 60
 
 _KEPT_S = 60
 """The store is looked through once a minute, and a decision takes some seconds to be made and pushed."""
+
+_ALIKE = 0.8
+"""About one letter in five may be wrong; the two settings that are the most alike are at 0.75."""
 
 _STUCK_S = 10
 """A model that hangs holds its batch for `score_timeout`, which is no reason to leave."""
@@ -181,10 +185,28 @@ class Settings(BaseSettings):
 
 
 def read_settings(**overrides: object) -> Settings:
-    """Read the settings once; a bad one is a `ConfigurationError` that names its variable."""
+    """Read the settings once; a bad one is a `ConfigurationError` that names its variable, as is one whose name is misspelt."""
+    _refuse_misspelt()
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic validates what the caller overrides
     except ValidationError as error:
         first = error.errors()[0]
         name = "MILLRACE_" + "_".join(str(part) for part in first["loc"]).upper()
         raise ConfigurationError(f"{name}: {first['msg']}") from error
+
+
+def _refuse_misspelt() -> None:
+    """Of a variable that is nearly a setting, for an embedded broker would start where `MILLRACE_KAFAK` names another.
+
+    Other unknown ones are let be: they may be of a newer version, or somebody else's.
+    """
+    prefix, known = str(Settings.model_config["env_prefix"]), Settings.model_fields.keys()
+    for source in (EnvSettingsSource(Settings), DotEnvSettingsSource(Settings)):
+        for variable in source.env_vars:
+            name = variable.removeprefix(prefix.lower())
+            if name == variable or name in known:
+                continue
+            if meant := get_close_matches(name, known, n=1, cutoff=_ALIKE):
+                raise ConfigurationError(
+                    f"{prefix}{name.upper()} is no setting; did you mean {prefix}{meant[0].upper()}?"
+                )

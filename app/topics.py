@@ -133,7 +133,7 @@ def predictions_of(kind: Kind) -> Topic:
 MAX_SNAPSHOT_BYTES = 16 * 1024 * 1024
 _STATE_CONFIG = {
     "max.message.bytes": str(MAX_SNAPSHOT_BYTES),
-    # A snapshot comes with every commit and only the last one counts: without these a gigabyte would pile up per partition.
+    # Of snapshots, one every ten seconds, only the last counts: without these a gigabyte would pile up per partition.
     "segment.bytes": str(4 * MAX_SNAPSHOT_BYTES),
     "min.cleanable.dirty.ratio": "0.1",
 }

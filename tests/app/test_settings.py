@@ -115,3 +115,25 @@ def _worded(default: object) -> str:
     if isinstance(default, float):
         return f"{default:g}"
     return "unset" if default is None else str(default) or "none"
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"), [("KAFAK", "KAFKA"), ("DATABSE", "DATABASE"), ("STORE_RETENTON", "STORE_RETENTION")]
+)
+def test_a_misspelt_setting_is_told_with_the_one_it_may_mean(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str, meant: str
+) -> None:
+    with monkeypatch.context() as environment:
+        environment.setenv(f"MILLRACE_{said}", "somewhere:9092")
+        with pytest.raises(ConfigurationError, match=f"MILLRACE_{said} is no setting; did you mean MILLRACE_{meant}"):
+            read_settings()
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text(f"MILLRACE_{said}=somewhere:9092")
+    with pytest.raises(ConfigurationError, match=f"did you mean MILLRACE_{meant}"):
+        read_settings()
+
+
+@pytest.mark.parametrize("name", ["MILLRACE_TOKEN", "MILLRACE_TEST_KAFKA", "MILLRACE_REPLAY_SQL_URL", "KAFAK"])
+def test_what_is_not_nearly_a_setting_is_let_be(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "somewhere")
+    read_settings()
