@@ -73,6 +73,18 @@ class DeliveryFailed(ServiceUnavailable):
         super().__init__("kafka", problem)
 
 
+class TooManyEvents(MillraceError):
+    """As many events as may be on their way to Kafka are so already; of what was refused nothing was sent.
+
+    Attribute `retry_after_s`: a sensible wait before the next try, seconds.
+    """
+
+    retry_after_s = 2.0
+
+    def __init__(self) -> None:
+        super().__init__("too many events are on their way already; none of these was sent: send the same again later")
+
+
 class AskingFailed(MillraceError):
     """A synchronous question got no answer; its subclasses say why. Attribute `agent`: who was asked."""
 

@@ -22,7 +22,7 @@ PROBLEMS = {
     415: "another media type is meant",
     422: "the content is not valid; `field` names what",
     429: "too many live connections of this user",
-    503: "a part of the system does not answer; send the same again after `Retry-After`",
+    503: "a part of the system does not answer, or there is too much to do; send the same again after `Retry-After`",
     504: "no answer by the deadline",
 }
 

@@ -15,7 +15,7 @@ from app import codec
 from app.asking.asker import ID_PREFIX
 from app.bus import Delivered, Outgoing, Producer
 from app.codec import Headers
-from app.errors import DeliveryFailed, InvalidMessage, MillraceError, ServiceUnavailable
+from app.errors import DeliveryFailed, InvalidMessage, MillraceError, ServiceUnavailable, TooManyEvents
 from app.events import Event
 from app.topics import topic_of
 
@@ -56,15 +56,15 @@ class Outbox:
     async def send(
         self, events: Sequence[Event], traceparent: str | None = None, headers: Headers = ()
     ) -> list[Delivered]:
-        """Where the events came to lie, once Kafka has acknowledged all. Raises `ServiceUnavailable` ("kafka").
+        """Where the events came to lie, once Kafka has acknowledged all. `headers` go on each record, besides its own.
 
-        And `InvalidMessage` for an id that stands for something that was only asked about. `headers` go on each record,
-        besides its own.
+        Raises `ServiceUnavailable` ("kafka") when it has not in time, `TooManyEvents` when there is no room for them, and
+        `InvalidMessage` for an id that stands for something that was only asked about.
         """
         if any(event.event_id.startswith(ID_PREFIX) for event in events):
             raise InvalidMessage(f"ids that begin with {ID_PREFIX} are of what is only asked about", "event_id")
         if self._held + len(events) > self._in_flight:
-            raise ServiceUnavailable("kafka", "too many events are on their way", retry_after_s=2.0)
+            raise TooManyEvents
         loop = asyncio.get_running_loop()
         entries = [Entry(record(event, traceparent, headers), loop.create_future()) for event in events]
         self._held += len(entries)
@@ -81,7 +81,7 @@ class Outbox:
             raise ServiceUnavailable("kafka", "it has not acknowledged in time", retry_after_s=2.0) from error
 
     async def room(self, n: int, within_s: float) -> None:
-        """Wait until n more may be sent: for whoever has many and can wait. Raises `ServiceUnavailable` ("kafka").
+        """Wait until n more may be sent: for whoever has many and can wait. Raises `TooManyEvents`.
 
         Half of the room is left to those who cannot.
         """
@@ -91,7 +91,7 @@ class Outbox:
                     self._freed.clear()
                     await self._freed.wait()
         except TimeoutError as error:
-            raise ServiceUnavailable("kafka", "too many events are on their way", retry_after_s=2.0) from error
+            raise TooManyEvents from error
 
     async def run(self) -> None:
         """Send what waits, one batch at a time per turn of the loop; several batches may be under way."""

@@ -22,6 +22,7 @@ from app.errors import (
     Overloaded,
     ServiceUnavailable,
     TooLarge,
+    TooManyEvents,
 )
 from app.tokens import Unauthenticated
 
@@ -93,6 +94,8 @@ def of(error: Exception) -> Response:
             wait_s = max(1, round(error.retry_after_s))
             detail = f"{error.part} does not answer; send the same again later"
             return problem(503, detail, headers={"Retry-After": str(wait_s)})
+        case TooManyEvents():
+            return problem(503, str(error), headers={"Retry-After": str(round(error.retry_after_s))})
         case AskingFailed():
             wait = (
                 {"Retry-After": str(round(error.retry_after_s))} if isinstance(error, NotServed | Overloaded) else None

@@ -14,7 +14,7 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.errors import InvalidMessage, ServiceUnavailable
+from app.errors import InvalidMessage, ServiceUnavailable, TooManyEvents
 from app.events import Event
 from app.tokens import EVENTS_WRITE, Identity
 from gateway import bodies, problems
@@ -123,7 +123,7 @@ class TransactionRoutes:
                     at = part[0].number
                     await self._publish(part, identity, trace, taken)
                     at = part[-1].number + 1
-        except (ServiceUnavailable, Refused) as error:
+        except (ServiceUnavailable, TooManyEvents, Refused) as error:
             return _broken(error, taken, at)
         if taken.accepted:
             return answer(taken, HTTPStatus.ACCEPTED)
@@ -162,7 +162,7 @@ def _event(raw: bytes, identity: Identity, body: Body[Any], event_id: str | None
     return event
 
 
-def _broken(error: ServiceUnavailable | Refused, taken: Taken, at: int) -> Response:
+def _broken(error: ServiceUnavailable | TooManyEvents | Refused, taken: Taken, at: int) -> Response:
     """The problem, with what was taken before it."""
     response = problems.of(error)
     body = msgspec.json.decode(response.body)

@@ -76,8 +76,8 @@ class Verdicts:
     async def on(self, user_id: str, events: Sequence[Event], trace: str | None, until: float) -> list[Verdict]:
         """What is decided on these events by `until`, of the event loop's clock.
 
-        Raises `InvalidMessage` for an event that asks for no decision, and `ServiceUnavailable` when Kafka does not take them:
-        nothing else, for once they are accepted the caller is told so.
+        Raises `InvalidMessage` for an event that asks for no decision, and `ServiceUnavailable` or `TooManyEvents` when Kafka
+        does not take them: nothing else, for once they are accepted the caller is told so.
         """
         opening = [event for event in events if isinstance(event, Opening)]
         if len(opening) < len(events):

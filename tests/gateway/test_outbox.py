@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.bus import Delivered, Outgoing
-from app.errors import DeliveryFailed, ServiceUnavailable
+from app.errors import DeliveryFailed, ServiceUnavailable, TooManyEvents
 from app.events import RideStarted
 from gateway.outbox import Outbox
 
@@ -66,8 +66,10 @@ async def test_a_silent_kafka_is_waited_for_only_so_long(outbox: Outbox, gate: G
 async def test_only_so_many_are_under_way(outbox: Outbox, gate: Gate) -> None:
     waiting = asyncio.create_task(outbox.send([ride(n) for n in range(10)]))
     await asyncio.sleep(0)
-    with pytest.raises(ServiceUnavailable):
+    with pytest.raises(TooManyEvents):
         await outbox.send([ride(10)])
+    with pytest.raises(TooManyEvents):
+        await outbox.room(1, within_s=0.05)
     gate.open.set()
     assert len(await waiting) == 10
     assert len(await outbox.send([ride(11)])) == 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 
 import httpx
@@ -12,10 +13,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app import codec
-from app.bus import KafkaProducer
+from app.bus import Delivered, KafkaProducer, Outgoing
 from app.events import AnyRide, AnyUpload, ContentUpdated, ContentUploaded, RidePositioned, RideRequested
+from app.testing import MemoryBus
 from app.tokens import Tokens, read_secret
 from app.topics import TOPICS
+from gateway.outbox import IN_FLIGHT
 
 PAYMENT = {"card_id": "c", "terminal_id": "t", "amount_usd": 1.0, "source": "pos"}
 EVENT = {"specversion": "1.0", "id": "e", "source": "/test", "type": "millrace.ride.requested.v1", "data": {}}
@@ -262,6 +265,38 @@ async def test_503_when_kafka_refuses_or_is_not_there(serve, client, bus, namesp
         assert response.status_code == 503
         assert int(response.headers["retry-after"]) >= 1
         assert response.headers["content-type"] == "application/problem+json"
+
+
+class Stalled(MemoryBus):
+    """Delivers when told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = asyncio.Event()
+
+    async def send(self, records: Sequence[Outgoing]) -> list[Delivered]:
+        await self.goes_on.wait()
+        return await super().send(records)
+
+
+async def test_an_overload_is_not_taken_for_an_absent_kafka(serve, eventually, namespace) -> None:
+    bus = Stalled()
+    headers = {"Content-Type": "application/cloudevents-batch+json"}
+    async with serve(producer=bus) as served:
+        bearer = {"Authorization": f"Bearer {served.token(namespace)}"}
+        async with httpx.AsyncClient(base_url=served.url, headers=bearer, timeout=20) as client:
+            batches = [
+                [{**EVENT, "id": f"e-{batch}-{n}", "data": RIDE} for n in range(500)]
+                for batch in range(IN_FLIGHT // 500)
+            ]
+            accepted = [asyncio.create_task(client.post("/v1/events", json=each, headers=headers)) for each in batches]
+            await eventually(lambda: served.gateway.outbox.held == IN_FLIGHT)
+            refused = await client.post("/v1/rides", json=RIDE)
+            bus.goes_on.set()
+            assert [response.status_code for response in await asyncio.gather(*accepted)] == [202] * len(accepted)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+    assert "too many events" in refused.json()["detail"]
+    assert len(bus.records("rides")) == IN_FLIGHT
 
 
 async def test_a_decision_is_its_owners_alone(served, decide, client, namespace) -> None:
