@@ -36,9 +36,9 @@ class Estimates:
                     expected = stack.enter_context(self._asks.expecting(AGENT, self._within_s))
             yield Estimate(self, expected)
 
-    def ended(self, minutes: float | None) -> None:
-        """How an estimate that was waited for came out."""
-        self._missed = self._missed + 1 if minutes is None else 0
+    def ended(self, *, came: bool) -> None:
+        """An estimate is no longer waited for."""
+        self._missed = 0 if came else self._missed + 1
 
     def _hopeful(self) -> bool:
         if self._missed < PATIENCE or self._missed % RETRY == 0:
@@ -59,11 +59,13 @@ class Estimate:
         return self._expected.headers if self._expected is not None else ()
 
     async def minutes(self) -> float | None:
-        """`None` when it did not come in time."""
+        """`None` when it did not come in time, or the agent cannot score this ride."""
         if self._expected is None:
             return None
-        minutes = None
-        with suppress(AskingFailed):
-            minutes = (await self._expected.answer).values[0]
-        self._estimates.ended(minutes)
-        return minutes
+        try:
+            answer = await self._expected.answer
+        except AskingFailed:
+            self._estimates.ended(came=False)
+            return None
+        self._estimates.ended(came=True)
+        return answer.values[0]

@@ -159,6 +159,16 @@ async def test_an_agent_that_has_fallen_behind_is_not_waited_for_by_every_ride(
     assert said[-3:] == [1.0] * 3
 
 
+async def test_a_ride_the_agent_cannot_score_does_not_mean_it_has_fallen_behind(
+    client: httpx.AsyncClient, asker: MemoryAsker
+) -> None:
+    asker.problems = {0: "the zone is not one of New York's"}
+    for _ in range(PATIENCE + 3):
+        response = await client.post("/v1/rides", json=RIDE)
+        assert (response.status_code, response.json()["initial_duration_min"]) == (202, None)
+    assert len(asker.expected) == PATIENCE + 3
+
+
 async def test_no_estimate_is_asked_for_where_none_is_wanted(serve, asker: MemoryAsker) -> None:
     async with serve(first_estimate=timedelta(0)) as served:
         headers = {"Authorization": f"Bearer {served.token('u')}"}
