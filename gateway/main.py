@@ -6,10 +6,12 @@ HTTP in -> `routes` -> `outbox` -> Kafka; Redis -> `hub` -> `follow` -> `sockets
 import asyncio
 import contextlib
 import logging
+import signal
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from socket import socket
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -177,6 +179,11 @@ class Server(uvicorn.Server):
     def fallen(self) -> bool:
         """Whether it ended because one of the gateway's tasks did."""
         return self._gateway.fallen.is_set()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the handler's signature
+        """As uvicorn's, which in the end raises the signal again: who ends as it was told to would seem to have failed."""
+        self.force_exit |= self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
         return await super().on_tick(counter) or self.fallen
