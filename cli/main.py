@@ -68,7 +68,7 @@ app.add_typer(schedule.app, name="schedule", rich_help_panel=RUN)
 app.command(rich_help_panel=LOOK)(ask.ask)
 app.command(rich_help_panel=LOOK)(watch.watch)
 app.command(rich_help_panel=LOOK)(token.token)
-app.command(rich_help_panel=LOOK, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+app.command(rich_help_panel=LOOK, context_settings={"allow_extra_args": True, "allow_interspersed_args": False})(
     bench.bench
 )
 app.command(rich_help_panel=LOOK)(doctor.doctor)

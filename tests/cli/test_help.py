@@ -37,6 +37,11 @@ def test_all_of_a_commands_help_is_shown(path: tuple[str, ...], monkeypatch: pyt
         assert plain(text) in plain(shown.output)
 
 
+def test_a_benchmarks_help_is_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    assert CliRunner().invoke(app, ["bench", "latency", "--help"]).exit_code == 0
+    assert "--rounds" in capfd.readouterr().out
+
+
 def test_the_version_is_told() -> None:
     told = CliRunner().invoke(app, ["--version"])
     assert (told.exit_code, told.output) == (0, f"millrace {version('millrace')}\n")
