@@ -1,7 +1,7 @@
 """The processes of the system on this machine, and the memory each takes; for `millrace doctor`."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,12 +62,19 @@ def _embedded(settings: Settings) -> Iterator[tuple[str, int, int]]:
 def _by_hand() -> Iterator[tuple[str, int, int]]:
     """Other `millrace` processes: `millrace agents run duration` is one, and so are we, who are left out."""
     for process in psutil.process_iter(["pid", "name", "cmdline"]):
-        words = process.info["cmdline"] or []
-        at = next((place for place, word in enumerate(words[:3]) if Path(word).name == "millrace"), None)
-        if at is not None and process.pid != psutil.Process().pid:
-            asked = " ".join(words[at + 1 :]) or "millrace"
+        words = _asked(process.info["cmdline"] or [])
+        if words is not None and process.pid != psutil.Process().pid:
+            asked = " ".join(words) or "millrace"
             part = (process.info["name"] or "").removeprefix(PART)
             yield f"{asked}: {part}" if part != process.info["name"] else asked, process.pid, 0
+
+
+def _asked(command: Sequence[str]) -> Sequence[str] | None:
+    """What a command line asks of `millrace`; `None` if it is another program's, were it one that starts it (`timeout 60`)."""
+    at = next((place for place, word in enumerate(command[:3]) if Path(word).name == "millrace"), None)
+    if at is None or (at > 0 and not Path(command[0]).name.startswith("python")):
+        return None
+    return command[at + 1 :]
 
 
 def _measure(name: str, pid: int, restarts: int) -> Process | None:

@@ -1,8 +1,13 @@
 """`millrace doctor` and `millrace topics`, as a person and as a script see them."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 import typer
 from typer.testing import CliRunner, Result
 
@@ -60,6 +65,15 @@ def test_a_running_service_is_found_with_its_memory(tmp_path: Path) -> None:
     assert result.exit_code == 1, "the broker does not answer"
     redis = next(process for process in said["processes"] if process["name"] == "Redis")
     assert redis["rss_mb"] > 1
+
+
+@pytest.mark.skipif(shutil.which("timeout") is None, reason="coreutils are not installed")
+def test_what_the_doctor_was_started_with_is_no_part_of_the_system(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "MILLRACE_DATA_DIR": str(tmp_path), "MILLRACE_KAFKA": "127.0.0.1:1"}
+    command = ["timeout", "60", Path(sys.executable).with_name("millrace"), "doctor", "--json"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as started:
+        told, _ = started.communicate()
+    assert started.pid not in [process["pid"] for process in json.loads(told)["processes"]]
 
 
 def test_topics_shows_the_table_and_creates_what_is_missing(settings: Settings) -> None:
