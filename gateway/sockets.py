@@ -28,7 +28,7 @@ from gateway.follow import Frame, Live, farewell
 from gateway.problems import Refused
 
 ABORT = "millrace.abort"
-"""The ASGI extension by which `gateway.server` lets us cut off a client that takes nothing."""
+"""The ASGI extension by which `gateway.guard` lets us cut off a client that takes nothing."""
 
 
 class Ending(Enum):
