@@ -17,6 +17,8 @@ from cli.options import Token, Url, gateway_url
 if TYPE_CHECKING:
     import httpx
 
+    from app.settings import Settings
+
 Json = dict[str, Any]
 
 _GRACE_S = 5.0
@@ -62,29 +64,15 @@ def ask(
 
       millrace ask eta --wait-decision --json '{"pickup": {"zone": 74}, "dropoff": {"zone": 132}}'
     """
-    import httpx
-
-    from app.asking.requests import MAX_ROWS
     from app.settings import read_settings
-    from app.tokens import read_secret
-    from simulator.badges import Badges
 
     settings = read_settings()
     instances = _instances(given, file)
     parameters = {"publish": "true"} if publish else {"wait": "decision"} if wait_decision else {}
     if publish and wait_decision:
         raise ConfigurationError("--publish and --wait-decision exclude each other: posted events are published anyway")
-    rows: list[Json] = []
-    with httpx.Client(
-        base_url=url or gateway_url(settings),
-        headers={
-            "Authorization": f"Bearer {token or Badges(read_secret(settings)).of(user)}",
-            "Deadline-Ms": str(deadline_ms),
-        },
-        timeout=deadline_ms / 1000 + _GRACE_S,
-    ) as client:
-        while some := list(islice(instances, MAX_ROWS)):
-            rows += _rows(_post(client, agent, some, parameters))
+    with _client(url or gateway_url(settings), token or _token(settings, user), deadline_ms) as client:
+        rows = _asked(client, agent, instances, parameters)
     if not rows:
         raise ConfigurationError(f"{'--json' if file is None else file}: there is no instance in it")
     if as_json:
@@ -93,6 +81,30 @@ def ask(
     else:
         Console().print(_decided(rows) if wait_decision else _table(agent, rows))
     raise typer.Exit(0 if all(row["value" if "value" in row else "decision"] is not None for row in rows) else 1)
+
+
+def _token(settings: "Settings", user: str) -> str:
+    from app.tokens import read_secret
+    from simulator.badges import Badges
+
+    return Badges(read_secret(settings)).of(user)
+
+
+def _client(address: str, token: str, deadline_ms: int) -> "httpx.Client":
+    import httpx
+
+    headers = {"Authorization": f"Bearer {token}", "Deadline-Ms": str(deadline_ms)}
+    return httpx.Client(base_url=address, headers=headers, timeout=deadline_ms / 1000 + _GRACE_S)
+
+
+def _asked(client: "httpx.Client", agent: str, instances: Iterator[Json], parameters: dict[str, str]) -> list[Json]:
+    """A row for each instance, in order; as many go in one call as it may have."""
+    from app.asking.requests import MAX_ROWS
+
+    rows: list[Json] = []
+    while some := list(islice(instances, MAX_ROWS)):
+        rows += _rows(_post(client, agent, some, parameters))
+    return rows
 
 
 def _instances(given: str | None, file: Path | None) -> Iterator[Json]:

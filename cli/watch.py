@@ -1,5 +1,6 @@
 """`millrace watch`: look on, live, as a user does; reconnects and goes on where it was."""
 
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ from app.errors import ConfigurationError
 from cli.options import Token, Url, gateway_url
 
 if TYPE_CHECKING:
+    from app.settings import Settings
     from simulator.client import LiveClient, Lost
 
 User = Annotated[str | None, typer.Option(help="whose updates, for instance rider-7")]
@@ -46,39 +48,13 @@ def watch(
     """
     import uvloop
 
-    from app.live_log import Cursor
     from app.settings import read_settings
-    from app.tokens import read_secret
-    from simulator.badges import Badges
-    from simulator.client import LiveClient
-    from simulator.errors import NoGateway
 
-    if user and everyone:
-        raise ConfigurationError("--user and --all exclude each other: one user's updates, or everybody's")
-    if last_id and Cursor.parse(last_id) is None:
-        raise ConfigurationError(
-            f"--last-id {last_id}: not the `id` of a live message, as `millrace watch --json` prints it"
-        )
+    _check(user, last_id, everyone=everyone)
     everyone = everyone or (user is None and token is None)
     settings, console = read_settings(), Console(stderr=as_json)
-    address = url or gateway_url(settings)
-
-    def minted() -> str:
-        badges = Badges(read_secret(settings))
-        return badges.of(user) if user else badges.operator()
-
-    def lost(end: "Lost") -> None:
-        if not client.connected:
-            raise NoGateway(address, end.reason)
-        _lost(end, console)
-
-    client = LiveClient(
-        address,
-        (lambda: token) if token else minted,
-        everyone=everyone,
-        last_id=last_id,
-        lost=lost,
-    )
+    identify = (lambda: token) if token else _minting(settings, user)
+    client = _client(url or gateway_url(settings), identify, last_id, console, everyone=everyone)
     try:
         if as_json:
             uvloop.run(_print_json(client))
@@ -86,6 +62,45 @@ def watch(
             uvloop.run(_print(client, console, predictions, everyone))
     except KeyboardInterrupt:
         console.print("[dim]stopped[/dim]")
+
+
+def _check(user: str | None, last_id: str | None, *, everyone: bool) -> None:
+    from app.live_log import Cursor
+
+    if user and everyone:
+        raise ConfigurationError("--user and --all exclude each other: one user's updates, or everybody's")
+    if last_id and Cursor.parse(last_id) is None:
+        raise ConfigurationError(
+            f"--last-id {last_id}: not the `id` of a live message, as `millrace watch --json` prints it"
+        )
+
+
+def _minting(settings: "Settings", user: str | None) -> Callable[[], str]:
+    """Makes the token of a user, or of an operator, anew for each connection."""
+    from app.tokens import read_secret
+    from simulator.badges import Badges
+
+    def minted() -> str:
+        badges = Badges(read_secret(settings))
+        return badges.of(user) if user else badges.operator()
+
+    return minted
+
+
+def _client(
+    address: str, identify: Callable[[], str], last_id: str | None, console: Console, *, everyone: bool
+) -> "LiveClient":
+    """Says of each connection that is lost what becomes of it; where there has been none yet, that there is no gateway."""
+    from simulator.client import LiveClient
+    from simulator.errors import NoGateway
+
+    def lost(end: "Lost") -> None:
+        if not client.connected:
+            raise NoGateway(address, end.reason)
+        _lost(end, console)
+
+    client = LiveClient(address, identify, everyone=everyone, last_id=last_id, lost=lost)
+    return client
 
 
 async def _print_json(client: "LiveClient") -> None:
