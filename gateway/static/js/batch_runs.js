@@ -1,6 +1,6 @@
 // The table of scheduled runs; one that is done can be opened.
 
-import { byId, el } from "./dom.js";
+import { byId, el, rowsOrNone } from "./dom.js";
 import { count } from "./format.js";
 
 /** When it was, in UTC, to the minute. */
@@ -10,8 +10,7 @@ export const hasScores = (run) => run.state === "done" && run.scored > 0;
 
 export function showRuns(runs, skipped, onOpen) {
   const rows = [...runs.map((run) => runRow(run, onOpen)), ...skipped.map(skippedRow)];
-  const none = el("td", { colspan: 9, class: "muted" }, "No run yet: millrace score churn makes one, millrace schedule one each day.");
-  byId("runs").replaceChildren(...(rows.length > 0 ? rows : [el("tr", {}, none)]));
+  byId("runs").replaceChildren(...rowsOrNone(rows, 9, "No run yet: millrace score churn makes one, millrace schedule one each day."));
 }
 
 /** What became of a job's runs that nobody carried out, in one row. */

@@ -1,7 +1,7 @@
 // What-if reports: what a candidate version would have said and changed, beside what was said and decided.
 
 import { intervals } from "./charts.js";
-import { byId, el, setText } from "./dom.js";
+import { byId, el, rowsOrNone, setText } from "./dom.js";
 import { count, figure, shortId } from "./format.js";
 import { minute } from "./batch_runs.js";
 
@@ -26,7 +26,7 @@ export function showReport(report, zones) {
   if (report.errors.length > 0) for (const slice of ["hour", "zone", "week"]) drawSlice(report, slice, zones);
   byId("report-actions").replaceChildren(...report.actions.map((row) => actionRow(row, report.unit)));
   const flips = report.flips.map((flip) => flipRow(flip, report.unit));
-  byId("report-flips").replaceChildren(...(flips.length > 0 ? flips : [el("tr", {}, el("td", { colspan: 6, class: "muted" }, "none"))]));
+  byId("report-flips").replaceChildren(...rowsOrNone(flips, 6, "none"));
 }
 
 const UNITS = { min: "minutes", usd: "$" };

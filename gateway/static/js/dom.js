@@ -33,3 +33,9 @@ export function setData(node, name, value) {
   if (value === null) delete node.dataset[name];
   else if (node.dataset[name] !== String(value)) node.dataset[name] = String(value);
 }
+
+/** The rows of a table's body; where there are none, one across all its columns that says so. */
+export function rowsOrNone(rows, columns, none) {
+  if (rows.length > 0) return rows;
+  return [el("tr", {}, el("td", { colspan: columns, class: "muted" }, el("div", { class: "said" }, none)))];
+}

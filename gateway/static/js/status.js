@@ -1,6 +1,6 @@
 // The panel of models and agents, from `GET /v1/status` every two seconds.
 
-import { byId, el, setText } from "./dom.js";
+import { byId, el, rowsOrNone, setText } from "./dom.js";
 import { count, figure, rate } from "./format.js";
 
 const EVERY_MS = 2000;
@@ -50,8 +50,4 @@ function agentRow({ name, lag, members }, unknown) {
   const [tone, state] = unknown ? ["muted", "unknown"] : members === 0 ? ["state-bad", "nobody"] : lag > BEHIND ? ["state-warn", "behind"] : ["state-ok", "keeps up"];
   return el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "number" }, count(lag)),
     el("td", { class: "number" }, count(members)), el("td", { class: tone }, state));
-}
-
-function rowsOrNone(rows, columns, none) {
-  return rows.length > 0 ? rows : [el("tr", {}, el("td", { colspan: columns, class: "muted" }, none))];
 }
