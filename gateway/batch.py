@@ -18,7 +18,7 @@ from app.tokens import STATUS_READ
 from gateway.auth import Door
 from gateway.batch_reads import MOST_RUNS, RUNS, BatchReads
 from gateway.reads import OffLoop
-from gateway.requests import need_id
+from gateway.requests import need_id, query
 from gateway.routes import answer
 from gateway.system import page
 
@@ -50,14 +50,14 @@ class BatchRoutes:
 
     async def runs(self, request: Request) -> Response:
         self._door.admit(request.headers, STATUS_READ)
-        query = request.query_params
-        job, limit, before = query.get("job"), _limit(query.get("limit")), _instant(query.get("before"), "before")
+        said = query(request, "job", "limit", "before")
+        job, limit, before = said.get("job"), _limit(said.get("limit")), _instant(said.get("before"), "before")
         return answer(await self._off_loop(lambda: self._reads.runs(job, limit, before)))
 
     async def scores(self, request: Request) -> Response:
         self._door.admit(request.headers, STATUS_READ)
-        job, query = need_id(request.path_params["job"], "job"), request.query_params
-        as_of, by = _instant(query.get("as_of"), "as_of"), query.get("by")
+        job, said = need_id(request.path_params["job"], "job"), query(request, "as_of", "by")
+        as_of, by = _instant(said.get("as_of"), "as_of"), said.get("by")
         return answer(await self._off_loop(lambda: self._reads.scores(job, as_of, by)))
 
     async def errors(self, request: Request) -> Response:

@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 import msgspec
 from fastapi import APIRouter
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,7 +23,7 @@ from app.tokens import EVENTS_WRITE, Identity
 from gateway.auth import Door
 from gateway.instances import Instances
 from gateway.problems import Refused
-from gateway.requests import need_json, read_body, traceparent
+from gateway.requests import need_json, query, read_body, traceparent
 from gateway.routes import answer
 from gateway.verdicts import Verdict, Verdicts
 
@@ -71,13 +72,14 @@ class PredictRoutes:
         identity = self._door.admit(request.headers, EVENTS_WRITE)
         name, within_s = request.path_params["agent"], deadline_s(request)
         until = asyncio.get_running_loop().time() + within_s
+        wanted = query(request, "publish", "wait")
         known = self._instances.get(name) or await self._learn(name)
         need_json(request)
         instances, publish = known.read(
             await read_body(request, MAX_REQUEST_BYTES),
-            publish=_flag(request, "publish", {"true": True, "false": False}),
+            publish=_flag(wanted, "publish", {"true": True, "false": False}),
         )
-        if _flag(request, "wait", {"decision": True, "prediction": False}):
+        if _flag(wanted, "wait", {"decision": True, "prediction": False}):
             return await self._decide(request, identity, known.posted(instances, identity.user_id), until)
         events = known.events(instances, identity.user_id, publish=publish)
         return answer(_worded(events, await self._asks.ask(name, events, _left(until), publish=publish)))
@@ -115,8 +117,8 @@ def _left(until: float) -> float:
     return min(MAX_WITHIN_S, max(0.001, until - asyncio.get_running_loop().time()))
 
 
-def _flag(request: Request, name: str, meanings: dict[str, bool]) -> bool:
-    said = request.query_params.get(name)
+def _flag(wanted: QueryParams, name: str, meanings: dict[str, bool]) -> bool:
+    said = wanted.get(name)
     if said is None:
         return False
     if said not in meanings:

@@ -4,6 +4,7 @@ import asyncio
 import re
 from http import HTTPStatus
 
+from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect, Request
 
 from app.errors import InvalidMessage
@@ -64,6 +65,17 @@ def need_id(value: str, field: str) -> str:
     if not _ID.match(value):
         raise InvalidMessage("an id has 1 to 64 letters, digits and _ . : -, beginning with a letter or digit", field)
     return value
+
+
+def query(request: Request, *names: str) -> QueryParams:
+    """The parameters of a call that takes these. Raises `InvalidMessage` for another, as for a body's unknown field.
+
+    The live channel takes any: what stands in for `EventSource` in a browser adds some of its own.
+    """
+    for name in request.query_params:
+        if name not in names:
+            raise InvalidMessage(f"unknown parameter; there are: {', '.join(names)}", name if _ID.match(name) else "")
+    return request.query_params
 
 
 def idempotency_key(request: Request) -> str | None:

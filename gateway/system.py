@@ -15,7 +15,7 @@ from app.errors import InvalidMessage
 from app.tokens import OPERATOR_SCOPES, STATUS_READ, Tokens
 from gateway.auth import Door
 from gateway.problems import Refused
-from gateway.requests import need_id
+from gateway.requests import need_id, query
 from gateway.routes import answer
 from gateway.status import Status
 
@@ -98,7 +98,7 @@ class DemoTokens:
         self._tokens = tokens
 
     async def endpoint(self, request: Request) -> Response:
-        user_id = need_id(request.query_params.get("user", "demo"), "user")
+        user_id = need_id(query(request, "user").get("user", "demo"), "user")
         try:
             token = self._tokens.mint(user_id, OPERATOR_SCOPES, DEMO_TTL)
         except ValueError as error:

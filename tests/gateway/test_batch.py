@@ -110,6 +110,7 @@ async def test_a_job_that_runs_hourly_buries_no_other(operator: httpx.AsyncClien
         ({"limit": "1001"}, "limit"),
         ({"limit": "all"}, "limit"),
         ({"before": "now"}, "before"),
+        ({"jobs": "churn"}, "jobs"),
     ],
 )
 async def test_what_cannot_be_paged_by_is_named(operator: httpx.AsyncClient, query: dict[str, str], field: str) -> None:

@@ -68,6 +68,7 @@ async def test_an_agent_of_several_events_is_told_which(client: httpx.AsyncClien
         ("eta", body(RIDE, more=1), "more"),
         ("eta?publish=yes", body(RIDE), "publish"),
         ("eta?wait=long", body(RIDE), "wait"),
+        ("eta?published=true", body(RIDE), "published"),
         ("eta?publish=true", body({**RIDE, "event_id": "mine"}), "instances[0].event_id"),
         ("duration?wait=decision", body({"type": "millrace.ride.requested.v1", **RIDE}, POSITION), "instances[1].type"),
     ],
