@@ -14,7 +14,7 @@ from app import codec
 from app.bus import Outgoing
 from app.codec import Failure, Record
 from app.errors import InvalidMessage
-from app.events import YEARS, AnyEvent, Event
+from app.events import NO_YEAR, YEARS, AnyEvent, Event
 from app.modes.scoring.dead_letters import cause_of, dead_letter
 from app.predictions import Prediction
 from app.sql.ledger import Position
@@ -93,7 +93,7 @@ def _check(prediction: Prediction, record: Record) -> None:
         raise InvalidMessage("a time without its offset", "event_at" if prediction.event_at.tzinfo is None else "at")
     for field, instant in (("event_at", prediction.event_at), ("at", prediction.at)):
         if instant.year not in YEARS:
-            raise InvalidMessage(f"not between the years {YEARS.start} and {YEARS.stop}", field)
+            raise InvalidMessage(NO_YEAR, field)
 
 
 def _check_size(prediction: Prediction, value: bytes) -> None:

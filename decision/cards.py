@@ -33,7 +33,6 @@ NOTHING = ("nothing suspicious",)
 
 _NAME = re.compile(r"[\w.:+-]{1,249}\Z", re.ASCII)
 _SOURCES = frozenset(get_args(Source))
-_YEARS = frozenset(YEARS)
 
 _ZONE, _YEAR = attrgetter("tzinfo"), attrgetter("year")
 
@@ -208,9 +207,9 @@ def _bad_rows(said: PredictionBatch, charges: Charges) -> Iterator[tuple[int, tu
         low, high = _BOUNDS[field]
         if not (low <= min(column, default=low) and max(column, default=low) <= high):
             yield from ((row, (field, "out of bounds")) for row, each in enumerate(column) if not low <= each <= high)
-    if None in set(map(_ZONE, said.event_at)) or not _YEARS.issuperset(map(_YEAR, said.event_at)):
+    if None in set(map(_ZONE, said.event_at)) or not YEARS.issuperset(map(_YEAR, said.event_at)):
         yield from ((row, ("event_at", "out of bounds")) for row, at in enumerate(said.event_at) if not _is_instant(at))
 
 
 def _is_instant(at: datetime) -> bool:
-    return at.tzinfo is not None and at.year in _YEARS
+    return at.tzinfo is not None and at.year in YEARS

@@ -18,6 +18,7 @@ from app.clock import utc_now
 from app.codec import explain
 from app.errors import InvalidMessage
 from app.events import (
+    NO_YEAR,
     YEARS,
     ContentUpdated,
     ContentUploaded,
@@ -187,7 +188,7 @@ def _agree(field: str, said: str | None, known: str | None, which: str) -> None:
 def _sane(field: str, instant: datetime) -> datetime:
     if instant.year in YEARS:
         return instant
-    raise InvalidMessage(f"not between the years {YEARS.start} and {YEARS.stop}", field)
+    raise InvalidMessage(NO_YEAR, field)
 
 
 REQUESTED = Body(RideRequested, "ride_id")

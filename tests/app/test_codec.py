@@ -30,7 +30,7 @@ def test_what_is_encoded_is_decoded_the_same(event: AnyEvent) -> None:
     title=st.text(min_size=1, max_size=500),
     tags=st.lists(st.text(max_size=200), max_size=5),
     text=st.text(max_size=300),
-    at=st.datetimes(datetime(YEARS.start, 1, 1), datetime(YEARS.stop - 1, 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001
+    at=st.datetimes(datetime(min(YEARS), 1, 1), datetime(max(YEARS), 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001
 )
 def test_any_text_survives_the_round_trip(title: str, tags: list[str], text: str, at: datetime) -> None:
     upload = Events().upload(title=title, tags=tuple(tags), text=text, at=at)
@@ -65,7 +65,7 @@ def test_a_bad_message_names_its_field(value: bytes | None, field: str) -> None:
 def test_an_instant_that_cannot_be_reckoned_with_is_no_event(event: int, field: str, bad: str) -> None:
     """In UTC there is no such year: one record with it would stop whoever brings its times there."""
     wrong = msgspec.json.encode({**msgspec.json.decode(encode(EXAMPLES[event])), field: bad})
-    with pytest.raises(InvalidMessage, match=f"`{field}` is not between the years 1970 and 2200"):
+    with pytest.raises(InvalidMessage, match=f"`{field}` is not between the years 1970 and 2199"):
         decoder.decode(wrong)
 
 
