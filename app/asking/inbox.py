@@ -154,7 +154,11 @@ class KafkaInbox:
 
 
 async def _at_end(kafka: str, partition: int) -> AIOKafkaConsumer:
-    """A consumer that will get what is written from now on. Raises `KafkaError` or `TimeoutError`."""
+    """A consumer that will get what is written from now on. Raises `KafkaError` or `TimeoutError`.
+
+    Unlike all others it reads what is not committed, too: our workers answer without transactions, and one that a stranger left
+    open would hold every answer back.
+    """
     consumer = AIOKafkaConsumer(
         bootstrap_servers=kafka,
         client_id="millrace.replies",

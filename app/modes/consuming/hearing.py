@@ -34,7 +34,9 @@ class Hearing:
 
     async def start(self) -> None:
         """Be at the end of every partition. Raises `ServiceUnavailable` when no broker answers."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._brokers, enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._brokers, enable_auto_commit=False, isolation_level="read_committed"
+        )
         self._consumer = consumer
         try:
             async with asyncio.timeout(_PATIENCE_S):

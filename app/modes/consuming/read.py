@@ -27,7 +27,7 @@ class Reader:
         self._consumer, self._where = consumer, where
 
     async def bounds(self) -> tuple[int, int]:
-        """The first offset there is, and the one after the last. Raises `ServiceUnavailable`."""
+        """The first offset there is, and the one up to which it can be read, see `ends`. Raises `ServiceUnavailable`."""
         async with _answers():
             first = await self._consumer.beginning_offsets([self._where])
             end = await self._consumer.end_offsets([self._where])
@@ -43,7 +43,7 @@ class Reader:
                     return
                 unpack(self._consumer)
                 fetched = await self._consumer.getmany(where)
-                if not fetched:
+                if not fetched and await self._consumer.position(where) < end:
                     await arrival(self._consumer, _LOOK_S)
             records: Sequence[Record] = fetched.get(where, ())
             if records and records[-1].offset >= end:
@@ -59,7 +59,7 @@ async def reader(brokers: str, topic: str, partition: int) -> AsyncIterator[Read
     One per partition: aiokafka's consumer may never stop when it was assigned anew just before.
     """
     where = TopicPartition(topic, partition)
-    consumer = AIOKafkaConsumer(bootstrap_servers=brokers, enable_auto_commit=False, auto_offset_reset="earliest")
+    consumer = _consumer(brokers)
     try:
         async with _answers():
             await consumer.start()
@@ -71,10 +71,13 @@ async def reader(brokers: str, topic: str, partition: int) -> AsyncIterator[Read
 
 
 async def ends(brokers: str, where: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-    """The offset after the last record of each of these partitions, asked at once. Raises `ServiceUnavailable`."""
+    """Up to where each of these partitions can be read, asked at once. Raises `ServiceUnavailable`.
+
+    That is where a transaction begins that is open; else behind the last record, or what else the log ends with.
+    """
     if not where:
         return {}
-    consumer = AIOKafkaConsumer(bootstrap_servers=brokers, enable_auto_commit=False)
+    consumer = _consumer(brokers)
     try:
         async with _answers():
             await consumer.start()
@@ -82,6 +85,15 @@ async def ends(brokers: str, where: Sequence[TopicPartition]) -> dict[TopicParti
         return found
     finally:
         await consumer.stop()
+
+
+def _consumer(brokers: str) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
+        bootstrap_servers=brokers,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
@@ -116,13 +117,17 @@ class Stage:
 
     async def finished(self, loop: Loop, count: int) -> None:
         """Run the loop until so many records are committed."""
+        async with self.running(loop) as task:
+            await self.has_committed(count)
+            assert not task.done()
+
+    async def has_committed(self, count: int) -> None:
+        """Return once the group has committed so many records, the marks of transactions among them."""
 
         async def done() -> bool:
             return await self.committed() == count
 
-        async with self.running(loop) as task:
-            await eventually(done)
-            assert not task.done()
+        await eventually(done)
 
 
 @pytest_asyncio.fixture
@@ -135,6 +140,44 @@ async def stage(settings: Settings, namespace: str) -> AsyncIterator[Stage]:
     await made.mark()
     yield made
     await producer.close()
+
+
+class Foreign:
+    """Somebody else's producer, which writes in transactions, to partition 0 of the stage's topic."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self.producer = AIOKafkaProducer(bootstrap_servers=stage.settings.kafka, transactional_id=stage.name)
+
+    async def write(self, *values: bytes) -> None:
+        """Write in a transaction that stays open."""
+        await self.producer.begin_transaction()
+        for value in values:
+            await self.producer.send_and_wait(self._stage.topic.name, value, b"k", 0)
+
+    async def commit(self, *values: bytes) -> None:
+        await self.write(*values)
+        await self.producer.commit_transaction()
+
+    async def abort(self, *values: bytes) -> None:
+        await self.write(*values)
+        await self.producer.abort_transaction()
+
+    async def ended(self, end: int) -> None:
+        """Return once the log ends there: the broker marks the end of a transaction when it has time."""
+
+        async def there() -> bool:
+            async with reader(str(self._stage.settings.kafka), self._stage.topic.name, 0) as source:
+                return (await source.bounds())[1] == end
+
+        await eventually(there)
+
+
+@pytest_asyncio.fixture
+async def foreign(stage: Stage) -> AsyncIterator[Foreign]:
+    made = Foreign(stage)
+    async with made.producer:
+        yield made
 
 
 @pytest.fixture(scope="session")
