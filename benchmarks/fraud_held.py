@@ -67,7 +67,7 @@ def batches(number: int, held: float) -> Iterator[RecordBatch]:
         values = [codec.encode(_said(range(first, first + ROWS), held, rng)) for first in firsts]
         partition, offset = batch % PARTITIONS, batch * RECORDS
         records = [codec.Record(topic, partition, offset + n, 0, None, value) for n, value in enumerate(values)]
-        yield RecordBatch(topic, partition, records)
+        yield RecordBatch(topic, partition, records, offset + len(records))
 
 
 def _said(numbers: range, held: float, rng: Random) -> PredictionBatch:

@@ -96,7 +96,10 @@ def batch(
     """A record for each message; predictions in columns."""
     values = [_value(each) for each in messages]
     return RecordBatch(
-        topic, 1, [codec.Record(topic, 1, offset + row, 0, None, each) for row, each in enumerate(values)]
+        topic,
+        1,
+        [codec.Record(topic, 1, offset + row, 0, None, each) for row, each in enumerate(values)],
+        offset + len(values),
     )
 
 

@@ -151,8 +151,19 @@ class Group:
         beginnings = await consumer.earliest_offsets(*never) if never else {}
         return offsets | {TopicPartition(*where): offset for where, offset in beginnings.items()}
 
+    def unread(self, where: TopicPartition) -> bool | None:
+        """Whether there is anything on this partition that is not finished, as of the last fetch; `None` before that."""
+        end: int | None = self.app.consumer.highwater(TP(*where))
+        finished = self.app.progress.finished(where)
+        if finished is None:
+            finished = self.app.found.get(where, 0)
+        return None if end is None else finished < end
+
     async def ends(self, where: Iterable[TopicPartition] | None = None) -> dict[TopicPartition, int]:
-        """The offset after the last record of each of these partitions, as the broker has it; of the assigned, by default."""
+        """Up to where each of these partitions can be read, as the broker has it; of the assigned, by default.
+
+        That is where a transaction begins that is open; else behind the last record, or what else the log ends with.
+        """
         asked = [TP(*each) for each in (self.assigned() if where is None else where)]
         ends = await self.app.consumer.highwaters(*asked) if asked else {}
         return {TopicPartition(*each): end for each, end in ends.items()}
@@ -187,16 +198,18 @@ class Group:
 
     def _take(self, message: BatchMessage) -> None:
         """Put a record set into its lane. The progress bounds what can wait there."""
-        where = message.partition, message.topic if self._topics_apart else None
-        if where not in self._lanes:
-            self._open_lane(where)
-        self._lanes[where].waiting.put_nowait(message)
+        self._lane(message.partition, message.topic if self._topics_apart else None).waiting.put_nowait(message)
 
-    def _open_lane(self, where: tuple[int, str | None]) -> None:
-        lane = self._lanes[where] = _Lane(phase=where[0] * _GOLDEN % 1)
-        task = asyncio.create_task(self._run_lane(lane), name=f"{self.name}/{where[0]}")
+    def _lane(self, partition: int, topic: str | None = None) -> _Lane:
+        """The lane of what is on these; opened when first asked for."""
+        where = partition, topic
+        if where in self._lanes:
+            return self._lanes[where]
+        lane = self._lanes[where] = _Lane(phase=partition * _GOLDEN % 1)
+        task = asyncio.create_task(self._run_lane(lane), name=f"{self.name}/{partition}")
         self._tasks.add(task)
         task.add_done_callback(self._lane_ended)
+        return lane
 
     def _lane_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -235,7 +248,7 @@ class Group:
             if not (last_chance or self._due(partition)):
                 allowed.update((where, offset) for where, offset in offsets.items() if where.partition == partition)
                 continue
-            async with self._lanes[partition, None].busy:
+            async with self._lane(partition).busy:
                 finished = self.app.progress.committable()
                 here = {where: offset for where, offset in finished.items() if where.partition == partition}
                 allowed.update(await self._before_commit(here, last_chance))
@@ -276,7 +289,8 @@ def _joined(batches: list[RecordBatch]) -> RecordBatch:
     if len(batches) == 1:
         return first
     records = [record for batch in batches for record in batch.records]
-    return RecordBatch(first.topic, first.partition, records, sum(batch.size for batch in batches))
+    size = sum(batch.size for batch in batches)
+    return RecordBatch(first.topic, first.partition, records, batches[-1].next_offset, size)
 
 
 def _apart(interval_s: float) -> float:

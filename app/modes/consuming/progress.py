@@ -18,7 +18,9 @@ class RecordBatch:
     """What had arrived on one partition when it was fetched; the unit of work, of acknowledgement and of flow control.
 
     Attributes:
-        records: in offset order, at least one; offsets may have gaps.
+        records: in offset order, offsets may have gaps. None, where there is only something to pass over.
+        next_offset: where the next fetch goes on: behind the last record, and what was no record for us (the mark at the end of
+            a transaction, what it had taken back, what was compacted or has expired).
         size: of the values, bytes.
         finished: everything that follows from these records is delivered.
     """
@@ -26,18 +28,16 @@ class RecordBatch:
     topic: str
     partition: int
     records: list[Record]
+    next_offset: int
     size: int = 0
     finished: bool = False
-
-    @property
-    def next_offset(self) -> int:
-        return self.records[-1].offset + 1
 
 
 @dataclass
 class _Partition:
     in_hand: deque[RecordBatch] = field(default_factory=deque)
     size: int = 0
+    entered: int | None = None
     finished: int | None = None
     committed: int | None = None
 
@@ -62,6 +62,7 @@ class Progress:
         partition = self._partitions.setdefault(_where(batch), _Partition())
         partition.in_hand.append(batch)
         partition.size += batch.size
+        partition.entered = batch.next_offset
 
     def finish(self, batch: RecordBatch) -> None:
         """Everything that follows from this record set is delivered."""
@@ -81,6 +82,16 @@ class Progress:
         """Whether this partition may be fetched."""
         partition = self._partitions.get(where)
         return partition is None or partition.size < self._limit
+
+    def entered(self, where: TopicPartition) -> int | None:
+        """Up to which offset this partition has been taken in hand, where this assignment has taken anything."""
+        partition = self._partitions.get(where)
+        return None if partition is None else partition.entered
+
+    def finished(self, where: TopicPartition) -> int | None:
+        """Up to which offset it is finished, where this assignment has finished anything; it may not be committed yet."""
+        partition = self._partitions.get(where)
+        return None if partition is None else partition.finished
 
     def committable(self) -> dict[TopicPartition, int]:
         """The next offset of each partition that has finished more than was committed."""

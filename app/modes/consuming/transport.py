@@ -7,7 +7,7 @@ against faust-streaming 0.15.3; every override names what it replaces.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Set
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Set
 from typing import Any, cast
 
 import aiokafka
@@ -106,6 +106,7 @@ class InLoop(driver.AIOKafkaConsumerThread):
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+            isolation_level="read_committed",
         )
         (self.consumer.app.fetches or SharedFetches()).join(consumer)
         return consumer
@@ -122,8 +123,32 @@ class InLoop(driver.AIOKafkaConsumerThread):
         while True:
             unpack(consumer)
             fetched = await super()._fetch_records(consumer, fetchable, 0, None)
-            if fetched or not self.consumer.flow_active or not await arrival(consumer, deadline - time.monotonic()):
-                return {TP(*where): [_batch(where, records)] for where, records in fetched.items()}
+            if not self.consumer.flow_active:
+                return {}  # what was fetched is fetched again, after the rebalance
+            come = {where: [batch] for where, batch in self._come(consumer, fetched, active_partitions)}
+            if come or not await arrival(consumer, deadline - time.monotonic()):
+                return come
+
+    def _come(
+        self, consumer: aiokafka.AIOKafkaConsumer, fetched: Mapping[TopicPartition, list[Record]], active: Iterable[TP]
+    ) -> Iterator[tuple[TP, RecordBatch]]:
+        """What was fetched; without records where there were none, and yet the position has moved on.
+
+        Only so a group gets to the end of a log that does not end with a record it may read.
+        """
+        for where in active:
+            position, records = _position(consumer, where), fetched.get(where, [])
+            if position is not None and (records or position > self.consumer.entered(where)):
+                yield where, _batch(where, records, position)
+
+    def highwater(self, tp: TP) -> int:
+        """Replaces the end of the log as of the last fetch: what lies behind a transaction that is open cannot be read yet."""
+        consumer = self._ensure_consumer()
+        stable: int | None = consumer.last_stable_offset(tp)
+        if stable is not None and stable >= 0:
+            return stable
+        end: int = consumer.highwater(tp)  # before the first fetch, and of a broker that knows no transactions
+        return end
 
     def wake(self) -> None:
         """A partition has room again: a fetch that waits looks at what has arrived."""
@@ -152,6 +177,11 @@ class Consumer(driver.Consumer):
     def _new_consumer_thread(self) -> InLoop:
         return InLoop(self, loop=self.loop, beacon=self.beacon, thread_loop=self.loop)
 
+    def entered(self, where: TopicPartition) -> int:
+        """Up to which offset a partition has been taken in hand: at first, what was found committed."""
+        entered = self.progress.entered(where)
+        return self.found.get(where, 0) if entered is None else entered
+
     def _to_message(self, tp: TP, record: RecordBatch) -> "BatchMessage":
         """Replaces one message per record; entering the progress here keeps its order that of the fetches."""
         self.progress.enter(record)
@@ -165,10 +195,14 @@ class Consumer(driver.Consumer):
         """
         try:
             while not (self.should_stop or fetcher.should_stop):
-                async for where, message in self.getmany(timeout=1.0):
+                async for where, each in self.getmany(timeout=1.0):
+                    message = cast("BatchMessage", each)
                     self._unacked_messages.add(message)
                     self._read_offset[where] = message.offset
-                    self.app.take(cast("BatchMessage", message))
+                    if message.batch.records:
+                        self.app.take(message)
+                    else:
+                        self.ack(message)
                 await asyncio.sleep(0)  # `getmany` does not wait while there is something
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
@@ -237,9 +271,9 @@ class BatchMessage(ConsumerMessage):
     __slots__ = ("batch",)
 
     def __init__(self, batch: RecordBatch, tp: TP, generation: int) -> None:
-        last = batch.records[-1]
+        at_s = batch.records[-1].timestamp_ms / 1000 if batch.records else 0.0
         super().__init__(
-            batch.topic, batch.partition, last.offset, last.timestamp_ms / 1000, 0, None, None, None, None, 0, 0, tp,
+            batch.topic, batch.partition, batch.next_offset - 1, at_s, 0, None, None, None, None, 0, 0, tp,
             generation_id=generation,
         )  # fmt: skip
         self.batch = batch
@@ -313,10 +347,19 @@ class App(faust.App):
             self.failed.set_exception(reason)
 
 
-def _batch(where: TopicPartition, records: list[Record]) -> RecordBatch:
+def _position(consumer: aiokafka.AIOKafkaConsumer, where: TP) -> int | None:
+    """Where the next fetch goes on; the public way waits for it."""
+    subscription = consumer._subscription.subscription  # noqa: SLF001 - see above
+    state = subscription.assignment.state_value(where) if subscription and subscription.assignment else None
+    position: int | None = state.position if state is not None and state.has_valid_position else None
+    return position
+
+
+def _batch(where: TP, records: list[Record], next_offset: int) -> RecordBatch:
     return RecordBatch(
         where.topic,
         where.partition,
         records,
+        next_offset,
         sum([len(record.value) for record in records if record.value is not None]),
     )

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 from faust.types import TP
 
@@ -17,7 +18,7 @@ from app.codec import Record
 from app.modes.consuming.group import Batching, Group, _next
 from app.modes.consuming.lifecycle import EXIT_STUCK, Leave
 from app.modes.consuming.progress import RecordBatch
-from app.modes.consuming.transport import BatchMessage
+from app.modes.consuming.transport import BatchMessage, Committable
 from app.modes.consuming.watchdog import watch
 from app.testing import MemoryBus
 
@@ -249,10 +250,57 @@ async def test_a_group_with_nothing_to_read_is_not_stuck(stage: Any) -> None:
     assert not done
 
 
+async def test_a_group_goes_past_the_marks_of_transactions_and_what_was_aborted(stage: Any, foreign: Any) -> None:
+    """Else it would for ever have committed less than there is, and be taken for stuck. One that is open is waited for."""
+    handled: list[bytes | None] = []
+
+    async def handle(batch: RecordBatch) -> None:
+        handled.extend(record.value for record in batch.records)
+
+    async def allowed(offsets: Committable, last_chance: bool) -> Committable:
+        return offsets
+
+    group = Group(f"millrace.{stage.name}", [stage.topic], handle, stage.settings, before_commit=allowed)
+    running = asyncio.create_task(group.run())
+    await foreign.abort(b"never")
+    await stage.has_committed(2)
+    await foreign.commit(b"a")
+    await stage.has_committed(4)
+    await stage.put([Outgoing(stage.topic.name, b"k", b"b", partition=0)])
+    await stage.has_committed(5)
+    await foreign.write(b"c")
+    await stage.put([Outgoing(stage.topic.name, b"k", b"d", partition=0)])
+    assert await group.committed() == await group.ends(), "which the watchdog compares"
+    await foreign.producer.abort_transaction()
+    await stage.has_committed(8)
+    assert group.unread(TopicPartition(stage.topic.name, 0)) is False
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert handled == [b"a", b"b", b"d"]
+
+
+async def test_a_group_goes_past_what_expired_before_it_was_read(stage: Any) -> None:
+    async def handle(batch: RecordBatch) -> None:
+        seen.set()
+
+    where, seen = TopicPartition(stage.topic.name, 0), asyncio.Event()
+    await stage.put([Outgoing(where.topic, b"k", b"v", partition=0)])
+    await run_until(Group(f"millrace.{stage.name}", [stage.topic], handle, stage.settings), seen)
+    await stage.put([Outgoing(where.topic, b"k", b"v", partition=0)] * 2)
+    admin = AIOKafkaAdminClient(bootstrap_servers=stage.settings.kafka)
+    await admin.start()
+    await admin.delete_records({where: RecordsToDelete(3)})
+    await admin.close()
+    running = asyncio.create_task(Group(f"millrace.{stage.name}", [stage.topic], handle, stage.settings).run())
+    await stage.has_committed(3)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 @pytest.mark.parametrize("turns", range(6))
 async def test_told_to_end_in_the_turn_in_which_a_record_set_comes_a_lane_ends(turns: int) -> None:
     waiting: asyncio.Queue[BatchMessage] = asyncio.Queue()
-    last = RecordBatch("rides", 0, [Record("rides", 0, 7, 0, None, b"")])
+    last = RecordBatch("rides", 0, [Record("rides", 0, 7, 0, None, b"")], 8)
     gathering = asyncio.create_task(_next(waiting, time.monotonic() + 60))
     for _ in range(5):
         await asyncio.sleep(0)

@@ -11,7 +11,7 @@ WHERE = TopicPartition("t", 0)
 
 
 def batch(last: int, size: int = 1) -> RecordBatch:
-    return RecordBatch("t", 0, [Record("t", 0, last, 0, None, b"")], size)
+    return RecordBatch("t", 0, [Record("t", 0, last, 0, None, b"")], last + 1, size)
 
 
 def nothing() -> None:

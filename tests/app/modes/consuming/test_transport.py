@@ -14,6 +14,6 @@ def test_a_partition_without_room_is_not_drained_even_if_none_has_any() -> None:
     here, elsewhere = TopicPartition("t", 0), TopicPartition("t", 1)
     assert here in fetchable
     assert elsewhere not in fetchable
-    progress.enter(RecordBatch("t", 0, [Record("t", 0, 7, 0, None, b"x")], size=1))
+    progress.enter(RecordBatch("t", 0, [Record("t", 0, 7, 0, None, b"x")], 8, size=1))
     assert here not in fetchable
     assert fetchable, "aiokafka takes what is false for all there are"
