@@ -15,16 +15,16 @@ class Reading:
     """One clock per partition.
 
     Args:
-        end: the offset after the last record of a partition, `None` before the first fetch from it.
+        unread: whether there is anything on a partition that is not joined yet, `None` before the first fetch from it.
     """
 
-    def __init__(self, end: Callable[[int], int | None]) -> None:
-        self._end = end
-        self._read: dict[int, tuple[int, datetime]] = {}
+    def __init__(self, unread: Callable[[int], bool | None]) -> None:
+        self._unread = unread
+        self._read: dict[int, datetime] = {}
 
-    def read(self, partition: int, next_offset: int, timestamp_ms: int) -> None:
-        """All before `next_offset` is joined; the last of it was written at `timestamp_ms`."""
-        self._read[partition] = (next_offset, datetime.fromtimestamp(timestamp_ms / 1000, UTC))
+    def read(self, partition: int, timestamp_ms: int) -> None:
+        """What is joined now was written at `timestamp_ms`."""
+        self._read[partition] = datetime.fromtimestamp(timestamp_ms / 1000, UTC)
 
     def forget(self) -> None:
         """The assignment is over."""
@@ -32,10 +32,7 @@ class Reading:
 
     def reached(self, partition: int, now: datetime) -> datetime:
         """The time up to which the partition's answers have been read; `now` when there are no others."""
-        end = self._end(partition)
-        if end is None:
-            return now - PATIENCE
-        if partition not in self._read:
+        if self._unread(partition) is False:
             return now
-        next_offset, written = self._read[partition]
-        return now if next_offset >= end else max(min(written, now), now - PATIENCE)
+        patience = now - PATIENCE
+        return max(min(self._read.get(partition, patience), now), patience)

@@ -9,7 +9,6 @@ from datetime import timedelta
 
 from aiokafka.structs import TopicPartition
 from faust.exceptions import ConsumerNotStarted
-from faust.types.tuples import TP
 
 from app.bus import Producer, deliver
 from app.clock import utc_now
@@ -42,7 +41,7 @@ class Worker:
     def __init__(self, settings: Settings, journal: Journal, producer: Producer, publisher: LivePublisher) -> None:
         deadlines: dict[Kind, timedelta] = {"ride": settings.ride_deadline, "upload": settings.upload_deadline}
         self._settings, self._journal, self._producer = settings, journal, producer
-        self._admission, self._reading = Admission(), Reading(self._highwater)
+        self._admission, self._reading = Admission(), Reading(self._unread)
         self._clerk = Clerk(journal)
         self._desk = Desk(Books(self._clerk, lambda: Join(judge, deadlines)), self._reading.reached)
         self._announcer = Announcer(publisher, self._desk)
@@ -83,7 +82,7 @@ class Worker:
         if messages:
             await self._desk.take(batch.partition, messages, timedelta(0) if answers else EVENTS_WITHIN)
         if answers:
-            self._reading.read(batch.partition, batch.next_offset, batch.records[-1].timestamp_ms)
+            self._reading.read(batch.partition, batch.records[-1].timestamp_ms)
 
     async def _assigned(self, where: frozenset[TopicPartition]) -> None:
         partitions = {tp.partition for tp in where}
@@ -106,13 +105,12 @@ class Worker:
         await self._push.drained()
         return offsets
 
-    def _highwater(self, partition: int) -> int | None:
-        """The offset after the last answer there is, as of the last fetch."""
+    def _unread(self, partition: int) -> bool | None:
+        """Whether there are answers that are not joined yet, as of the last fetch."""
         try:
-            end: int | None = self._group.app.consumer.highwater(TP(PREDICTIONS.name, partition))
+            return self._group.unread(TopicPartition(PREDICTIONS.name, partition))
         except ConsumerNotStarted:  # not any more: the worker is being stopped
             return None
-        return end
 
 
 async def run(settings: Settings) -> None:

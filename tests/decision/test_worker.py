@@ -29,6 +29,7 @@ from app.sql.ledger import SubjectKey
 from app.store import Store
 from app.topics import DEAD_LETTERS, DECISIONS, PREDICTIONS, RIDES, UPLOADS
 from decision.policy import EXPECTED
+from decision.reading import PATIENCE as HELD_BACK
 
 PATIENCE_S = 60.0
 RUN = "import uvloop; from app.settings import read_settings; from decision.worker import run; uvloop.run(run(read_settings()))"
@@ -206,6 +207,32 @@ async def test_a_ride_an_upload_and_a_deadline(settings: Settings, producer: Kaf
     assert pushed["published"]
     assert pushed["position"]["topic"] == "decisions"
     store.close()
+
+
+async def test_the_mark_at_a_transactions_end_holds_no_deadline_back(
+    settings: Settings, producer: KafkaProducer, namespace: str
+) -> None:
+    """Nor does what a foreign producer of answers took back count as an answer."""
+    user = f"{namespace}-u"
+    first = ride(f"{namespace}-r1", user)
+    foreign = AIOKafkaProducer(bootstrap_servers=settings.kafka, transactional_id=namespace)
+    async with reading(settings, DECISIONS.name) as consumer, foreign:
+        with worker(settings, MILLRACE_RIDE_DEADLINE="PT1S"):
+            decided = Decided(consumer, namespace)
+            await producer.send([outgoing(message) for message in [first, *answers(first)]])
+            await decided.wait(lambda d: len(d.values) == 1)
+            one, started = ride(f"{namespace}-r2", user), time.monotonic()
+            given, taken_back = answers(one, without="tip"), [p for p in answers(one) if p.model == "tip"]
+            for some in (taken_back, given):
+                await foreign.begin_transaction()
+                for record in map(outgoing, some):
+                    await foreign.send_and_wait(record.topic, record.value, record.key, headers=list(record.headers))
+                await (foreign.abort_transaction() if some is taken_back else foreign.commit_transaction())
+            await producer.send([outgoing(one)])
+            await decided.wait(lambda d: len(d.values) == 2)
+            assert time.monotonic() - started < HELD_BACK.total_seconds()
+    decision = decided.decision(f"e-{one.ride_id}.0")
+    assert decision.missing == ("tip",)
 
 
 async def test_poison_is_dead_lettered_and_the_rest_goes_on(
